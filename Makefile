@@ -1,0 +1,36 @@
+# Thin front of scripts/setup, ansible-playbook and pytest: each target can be typed by hand as well.
+.DEFAULT_GOAL := help
+.PHONY: help setup site status destroy test unit e2e lint
+# Doubles Ansible's start when set.
+unexport PYTHONDONTWRITEBYTECODE
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## environment, Docker engine and base image; finds all there on the second run
+	@scripts/setup
+
+site: setup ## everything running on this machine: prints the endpoint and who answers
+	ansible-playbook site.yml
+
+status: setup ## who answers now
+	ansible-playbook playbooks/status.yml
+
+destroy: setup ## everything that `make site` made is gone
+	ansible-playbook playbooks/destroy.yml
+
+test: lint unit e2e ## all tests
+
+lint: setup
+	ansible-lint --offline --profile production
+	ruff check . && ruff format --check .
+	yamllint --strict .
+	find runtime -name '*Dockerfile' -print0 | xargs -0 hadolint
+	shellcheck scripts/setup scripts/base-image runtime/serve
+
+unit: setup
+	pytest tests/unit tests/modules tests/runtime tests/runtime_host tests/local_cloud
+
+e2e: setup
+	pytest tests/e2e
