@@ -1,0 +1,3 @@
+"""The local cloud: AWS APIs on loopback, with the data plane that MiniStack lacks."""
+
+from __future__ import annotations
