@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,31 @@ def default_mtu(routes: Path = Path("/proc/net/route")) -> int:
 
 def ensure_network(client: docker.DockerClient, cloud: Cloud) -> str:
     """Create the cloud's bridge network when it is not there; returns its gateway address."""
-    network = find_network(client, cloud) or client.networks.create(
-        cloud.network,
-        driver="bridge",
-        labels={LABEL: cloud.name},
-        options={"com.docker.network.driver.mtu": str(default_mtu())},
-    )
+    network = find_network(client, cloud) or _create_network(client, cloud)
     network.reload()
     return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
+
+
+def _create_network(client: docker.DockerClient, cloud: Cloud) -> Network:
+    options = {
+        "driver": "bridge",
+        "labels": {LABEL: cloud.name},
+        "options": {"com.docker.network.driver.mtu": str(default_mtu())},
+    }
+    # An EC2 instance keeps its address over a stop, and Docker fixes addresses only where the
+    # subnet was stated: so let Docker find a free one, then state it. Whatever has no fixed
+    # address gets one of the lower half.
+    network = client.networks.create(cloud.network, **options)
+    network.reload()
+    subnet = network.attrs["IPAM"]["Config"][0]["Subnet"]
+    network.remove()
+    lower_half = next(ip_network(subnet).subnets())
+    pool = docker.types.IPAMPool(
+        subnet=subnet, gateway=str(lower_half[1]), iprange=str(lower_half)
+    )
+    return client.networks.create(
+        cloud.network, ipam=docker.types.IPAMConfig(pool_configs=[pool]), **options
+    )
 
 
 def find_network(client: docker.DockerClient, cloud: Cloud) -> Network | None:
