@@ -83,9 +83,7 @@ def _create_network(client: docker.DockerClient, cloud: Cloud) -> Network:
     subnet = network.attrs["IPAM"]["Config"][0]["Subnet"]
     network.remove()
     lower_half = next(ip_network(subnet).subnets())
-    pool = docker.types.IPAMPool(
-        subnet=subnet, gateway=str(lower_half[1]), iprange=str(lower_half)
-    )
+    pool = docker.types.IPAMPool(subnet=subnet, gateway=str(lower_half[1]), iprange=str(lower_half))
     return client.networks.create(
         cloud.network, ipam=docker.types.IPAMConfig(pool_configs=[pool]), **options
     )
