@@ -1,0 +1,158 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every AWS module here shares: one retry policy, one way to fail, one way to end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any, NoReturn
+
+# Without botocore AnsibleAWSModule fails first, in its own words.
+with suppress(ImportError):
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        NoCredentialsError,
+        WaiterError,
+    )
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+from ansible_collections.multicompute.spin.plugins.module_utils._waiters import get_waiter, pace
+
+
+class _Retry(AWSRetry):
+    """amazon.aws's back-off, which knows neither every service's codes nor messages.
+
+    Lambda reports a role that IAM has not spread yet as InvalidParameterValueException: only the
+    message tells it from a real mistake.
+    """
+
+    @staticmethod
+    def status_code_from_exception(error: ClientError) -> Any:
+        return error.response
+
+    @staticmethod
+    def found(response_code: Any, catch_extra_error_codes: Collection[str] | None = None) -> bool:
+        code, message = _code_and_message(response_code)
+        status = response_code.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return (
+            status >= 500
+            or status == 429
+            or "Throttl" in code
+            or AWSRetry.found(code)
+            or any(text in f"{code}: {message}" for text in catch_extra_error_codes or ())
+        )
+
+
+class Api:
+    """One AWS service as a module uses it: calls are retried, failures end the module."""
+
+    def __init__(self, module: AnsibleAWSModule, service: str) -> None:
+        self.module = module
+        self.client = module.client(service)
+
+    def call(
+        self,
+        operation: str,
+        doing: str,
+        *,
+        missing: Collection[str] = (),
+        retry_on: Collection[str] = (),
+        **params: Any,
+    ) -> dict[str, Any]:
+        """Call `operation`; an error code in `missing` gives an empty answer.
+
+        `retry_on` holds texts looked for in "Code: Message". Twelve attempts take 90 s at most.
+        """
+        return self._guard(getattr(self.client, operation), doing, missing, retry_on, params)
+
+    def pages(
+        self, operation: str, key: str, doing: str, *, missing: Collection[str] = (), **params: Any
+    ) -> list[Any]:
+        """Every item of a paginated `operation`."""
+
+        def read(**params: Any) -> dict[str, Any]:
+            return self.client.get_paginator(operation).paginate(**params).build_full_result()
+
+        return self._guard(read, doing, missing, (), params).get(key, [])
+
+    def wait(self, waiter: str, doing: str, timeout: int, **params: Any) -> None:
+        """Wait with one of botocore's waiters or ours."""
+        try:
+            get_waiter(self.client, waiter).wait(WaiterConfig=pace(timeout), **params)
+        except WaiterError as error:
+            self.module.fail_json_aws(error, msg=f"Could not {doing} within {timeout} s")
+        except (ClientError, BotoCoreError) as error:
+            self.fail(error, doing)
+
+    def placeholder_arn(self, resource: str) -> str:
+        """The ARN that check mode returns for what a real run would create."""
+        meta = self.client.meta
+        service = meta.service_model.signing_name
+        return f"arn:{meta.partition}:{service}:{meta.region_name}:000000000000:{resource}"
+
+    def fail(self, error: Exception, doing: str) -> NoReturn:
+        advice = self._advice(error)
+        self.module.fail_json_aws(error, msg=f"Could not {doing}" + (f" ({advice})" * bool(advice)))
+
+    def _guard(
+        self,
+        function: Any,
+        doing: str,
+        missing: Collection[str],
+        retry_on: Collection[str],
+        params: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        retry = _Retry.jittered_backoff(
+            retries=12, delay=1, backoff=1.5, max_delay=15, catch_extra_error_codes=retry_on
+        )
+        try:
+            answer = retry(function)(**params)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in missing:
+                return {}
+            self.fail(error, doing)
+        except BotoCoreError as error:
+            self.fail(error, doing)
+        answer.pop("ResponseMetadata", None)
+        return answer
+
+    def _advice(self, error: Exception) -> str:
+        meta = self.client.meta
+        if isinstance(error, NoCredentialsError):
+            return "give credentials: profile, access_key and secret_key, or AWS_PROFILE"
+        if isinstance(error, HTTPClientError):
+            return f"check region {meta.region_name} and endpoint {meta.endpoint_url}"
+        if not isinstance(error, ClientError):
+            return ""
+        code, _message = _code_and_message(error.response)
+        action = f"{meta.service_model.signing_name}:{error.operation_name}"
+        for part, advice in (
+            ("AccessDenied", f"allow {action} to the identity that runs this module"),
+            ("Unauthorized", f"allow {action} to the identity that runs this module"),
+            ("Expired", "renew the credentials"),
+            ("UnrecognizedClient", "check the credentials"),
+            ("Throttl", "the account's request rate is used up, try again later"),
+            ("LimitExceeded", "remove what is unused or ask for a higher service quota"),
+            ("NotFound", f"check the name and the region {meta.region_name}"),
+        ):
+            if part in code:
+                return advice
+        return ""
+
+
+def finish(
+    module: AnsibleAWSModule, before: Mapping[str, Any], after: Mapping[str, Any], **result: Any
+) -> NoReturn:
+    """End the module: it is changed exactly when the diff shows something."""
+    if module._diff:
+        result["diff"] = {"before": before, "after": after}
+    module.exit_json(changed=before != after, **result)
+
+
+def _code_and_message(response: Mapping[str, Any]) -> tuple[str, str]:
+    error = response.get("Error", {})
+    return error.get("Code", ""), error.get("Message", "")

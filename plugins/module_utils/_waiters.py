@@ -1,0 +1,92 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The waiters that botocore lacks, in its own declarative form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.waiter import (
+    BaseWaiterFactory,
+    custom_waiter_config,
+)
+
+
+def _becomes(argument: str, done: str, failed: tuple[str, ...] = ()) -> list[dict[str, str]]:
+    """Acceptors for "every `argument` is `done`"; one `failed` among them ends the wait."""
+    return [
+        {"state": "success", "matcher": "pathAll", "argument": argument, "expected": done},
+        *(
+            {"state": "failure", "matcher": "pathAny", "argument": argument, "expected": state}
+            for state in failed
+        ),
+    ]
+
+
+def _gone(argument: str, error: str) -> list[dict[str, Any]]:
+    """Acceptors for "nothing is left": an empty list, or AWS no longer knows the parent."""
+    return [
+        {
+            "state": "success",
+            "matcher": "path",
+            "argument": f"length({argument}) == `0`",
+            "expected": True,
+        },
+        {"state": "success", "matcher": "error", "expected": error},
+    ]
+
+
+# name: (operation, acceptors)
+WAITERS: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "file_system_available": (
+        "DescribeFileSystems",
+        _becomes("FileSystems[].LifeCycleState", "available", ("deleting", "deleted", "error")),
+    ),
+    "file_system_deleted": (
+        "DescribeFileSystems",
+        _gone("FileSystems", "FileSystemNotFound"),
+    ),
+    "mount_targets_available": (
+        "DescribeMountTargets",
+        _becomes("MountTargets[].LifeCycleState", "available", ("error",)),
+    ),
+    "mount_targets_deleted": (
+        "DescribeMountTargets",
+        _gone("MountTargets", "FileSystemNotFound"),
+    ),
+    "access_point_available": (
+        "DescribeAccessPoints",
+        _becomes("AccessPoints[].LifeCycleState", "available", ("deleting", "deleted", "error")),
+    ),
+    "access_point_deleted": (
+        "DescribeAccessPoints",
+        _gone("AccessPoints", "AccessPointNotFound"),
+    ),
+}
+
+
+class _WaiterFactory(BaseWaiterFactory):
+    @property
+    def _waiter_model_data(self) -> dict[str, Any]:
+        return {
+            # The pace of each wait comes from pace(); botocore demands defaults.
+            name: {
+                "operation": operation,
+                "acceptors": acceptors,
+                "delay": 3,
+                "maxAttempts": 100,
+            }
+            for name, (operation, acceptors) in WAITERS.items()
+        }
+
+
+def get_waiter(client: Any, name: str) -> Any:
+    """Our waiter of that name, else botocore's."""
+    if name in WAITERS:
+        return _WaiterFactory().get_waiter(client, name)
+    return client.get_waiter(name)
+
+
+def pace(timeout: int) -> dict[str, int]:
+    """WaiterConfig for `timeout` seconds: looks at once, then every two seconds."""
+    return custom_waiter_config(timeout, default_pause=2)

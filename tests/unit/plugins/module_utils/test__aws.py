@@ -1,0 +1,137 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api, finish
+from ansible_collections.multicompute.spin.tests.unit.plugins._stub import (
+    CREDENTIALS,
+    AwsError,
+    FakeAws,
+    run_module,
+)
+
+
+def module_doing(action: Any) -> Any:
+    def main() -> None:
+        module = AnsibleAWSModule(argument_spec={}, supports_check_mode=True)
+        action(module)
+
+    return SimpleNamespace(main=main)
+
+
+def read(module: AnsibleAWSModule) -> None:
+    found = Api(module, "efs").call(
+        "describe_file_systems", "look for demo", missing=["FileSystemNotFound"], CreationToken="x"
+    )
+    finish(module, {}, {}, found=found)
+
+
+def test_a_missing_resource_is_an_empty_answer(aws: FakeAws) -> None:
+    aws.on("efs.DescribeFileSystems", AwsError("FileSystemNotFound", "gone", 404))
+    assert run_module(module_doing(read), {})["found"] == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AwsError("ThrottlingException"),
+        AwsError("TooManyRequests", status=429),
+        AwsError("InternalServerError", status=500),
+    ],
+)
+def test_transient_errors_are_retried(aws: FakeAws, error: AwsError) -> None:
+    aws.on("efs.DescribeFileSystems", [error, error, {"FileSystems": []}])
+    assert run_module(module_doing(read), {})["found"] == {"FileSystems": []}
+    assert len(aws.calls) == 3
+
+
+def test_retries_are_bounded(aws: FakeAws) -> None:
+    aws.on("efs.DescribeFileSystems", AwsError("ThrottlingException", "Rate exceeded"))
+    result = run_module(module_doing(read), {})
+    assert len(aws.calls) == 12
+    assert "Could not look for demo (the account's request rate is used up" in result["msg"]
+    assert "ThrottlingException" in result["msg"]
+
+
+def test_a_refusal_names_the_action_to_allow_and_is_not_retried(aws: FakeAws) -> None:
+    aws.on("efs.DescribeFileSystems", AwsError("AccessDeniedException", "no", 403))
+    result = run_module(module_doing(read), {})
+    assert "allow elasticfilesystem:DescribeFileSystems" in result["msg"]
+    assert "AccessDeniedException" in result["msg"]
+    assert result["error"]["code"] == "AccessDeniedException"
+    assert len(aws.calls) == 1
+
+
+def test_a_message_can_be_retried_where_the_code_says_too_little(aws: FakeAws) -> None:
+    def update(module: AnsibleAWSModule) -> None:
+        Api(module, "lambda").call(
+            "get_function",
+            "read demo",
+            retry_on=["InvalidParameterValueException: The role"],
+            FunctionName="demo",
+        )
+        finish(module, {}, {})
+
+    refused = AwsError("InvalidParameterValueException", "The role cannot be assumed")
+    aws.on("lambda.GetFunction", [refused, {}])
+    assert "failed" not in run_module(module_doing(update), {})
+    aws.on("lambda.GetFunction", AwsError("InvalidParameterValueException", "The handler is bad"))
+    assert run_module(module_doing(update), {})["failed"]
+    assert len(aws.calls) == 3
+
+
+def test_every_page_is_read(aws: FakeAws) -> None:
+    def page(params: dict[str, Any]) -> dict[str, Any]:
+        number = int(params.get("NextToken", 0))
+        points = [{"AccessPointId": f"fsap-{number}"}]
+        return {"AccessPoints": points} | ({"NextToken": str(number + 1)} if number < 249 else {})
+
+    def count(module: AnsibleAWSModule) -> None:
+        points = Api(module, "efs").pages("describe_access_points", "AccessPoints", "list them")
+        finish(module, {}, {}, count=len(points))
+
+    aws.on("efs.DescribeAccessPoints", page)
+    assert run_module(module_doing(count), {})["count"] == 250
+
+
+def test_a_wait_that_takes_too_long_says_for_what(aws: FakeAws) -> None:
+    def wait(module: AnsibleAWSModule) -> None:
+        Api(module, "efs").wait(
+            "mount_targets_available", "see fs-1 mountable", 10, FileSystemId="fs-1"
+        )
+
+    state = {
+        "MountTargetId": "fsmt-0123456789abcdef0",
+        "FileSystemId": "fs-0123456789abcdef0",
+        "SubnetId": "subnet-0123456789abcdef0",
+        "LifeCycleState": "creating",
+    }
+    aws.on("efs.DescribeMountTargets", {"MountTargets": [state]})
+    result = run_module(module_doing(wait), {})
+    assert "Could not see fs-1 mountable within 10 s" in result["msg"]
+
+
+def test_changed_is_what_the_diff_shows(aws: FakeAws) -> None:
+    result = run_module(module_doing(lambda module: finish(module, {"a": 1}, {"a": 2})), {})
+    assert result["changed"]
+    assert result["diff"] == {"before": {"a": 1}, "after": {"a": 2}}
+
+
+def test_requests_are_validated_by_botocore(aws: FakeAws) -> None:
+    def wrong(module: AnsibleAWSModule) -> None:
+        Api(module, "efs").call("create_file_system", "create it", Sticky=True)
+
+    result = run_module(module_doing(wrong), {})
+    assert 'Unknown parameter in input: "Sticky"' in result["msg"]
+
+
+def test_an_unreachable_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    result = run_module(module_doing(read), {"endpoint_url": "http://127.0.0.1:9"})
+    assert "check region eu-central-1 and endpoint http://127.0.0.1:9" in result["msg"]
