@@ -13,6 +13,7 @@ with suppress(ImportError):
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        EndpointConnectionError,
         HTTPClientError,
         NoCredentialsError,
         WaiterError,
@@ -124,7 +125,7 @@ class Api:
         meta = self.client.meta
         if isinstance(error, NoCredentialsError):
             return "give credentials: profile, access_key and secret_key, or AWS_PROFILE"
-        if isinstance(error, HTTPClientError):
+        if isinstance(error, (EndpointConnectionError, HTTPClientError)):
             return f"check region {meta.region_name} and endpoint {meta.endpoint_url}"
         if not isinstance(error, ClientError):
             return ""

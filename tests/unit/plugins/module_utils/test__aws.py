@@ -133,5 +133,6 @@ def test_requests_are_validated_by_botocore(aws: FakeAws) -> None:
 def test_an_unreachable_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     result = run_module(module_doing(read), {"endpoint_url": "http://127.0.0.1:9"})
     assert "check region eu-central-1 and endpoint http://127.0.0.1:9" in result["msg"]
