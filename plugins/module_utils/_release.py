@@ -198,10 +198,12 @@ def check_component(file: IO[bytes], size: int) -> None:
         )
     if header != COMPONENT_HEADER:
         raise ReleaseError(f"{APP} is no WebAssembly component")
-    while file.tell() < size:
-        file.read(1)
-        file.seek(_leb128(file), os.SEEK_CUR)
-    if file.tell() != size:
+    end = len(header)
+    while end < size:
+        file.seek(end + 1)  # past the section's id
+        length = _leb128(file)
+        end = file.tell() + length
+    if end != size:
         raise ReleaseError(f"{APP} is truncated: build it again")
 
 
@@ -366,7 +368,7 @@ def _store(share: Path, bundle: Path, manifest: Manifest, missing: list[str]) ->
         if target.is_dir():
             # Never write into a file that may be mapped: a new one takes its name.
             for name in [*missing, MANIFEST]:
-                (target / name).parent.mkdir(mode=0o755, exist_ok=True)
+                _make_directory((target / name).parent)
                 (staging / name).replace(target / name)
                 _sync_directory((target / name).parent)
             return
@@ -377,12 +379,20 @@ def _store(share: Path, bundle: Path, manifest: Manifest, missing: list[str]) ->
 
 
 def _write(path: Path, source: IO[bytes]) -> None:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_directory(path.parent)
     with path.open("xb") as file:
         shutil.copyfileobj(source, file, CHUNK)
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
+
+
+def _make_directory(path: Path) -> None:
+    """Readable for the servers, whatever the umask."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def _sync_directory(path: Path) -> None:
@@ -478,7 +488,7 @@ def _changing(share: Path, check: bool) -> Iterator[tuple[dict[str, Any], list[s
     if not share.is_dir():
         raise ReleaseError(f"the share {share} does not exist or is no directory: mount it first")
     with _explained(share, "lock the releases"):
-        (share / "releases").mkdir(mode=0o755, exist_ok=True)
+        _make_directory(share / "releases")
         lock = (share / "releases" / LOCK).open("a+b", buffering=0)
     with lock:
         notes = _lock(share, lock)
