@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -62,13 +62,16 @@ class Api:
         *,
         missing: Collection[str] = (),
         retry_on: Collection[str] = (),
+        advice: Mapping[str, str] | None = None,
         **params: Any,
     ) -> dict[str, Any]:
         """Call `operation`; an error code in `missing` gives an empty answer.
 
         `retry_on` holds texts looked for in "Code: Message". Twelve attempts take 90 s at most.
+        `advice` says what to do about an error code.
         """
-        return self._guard(getattr(self.client, operation), doing, missing, retry_on, params)
+        function = getattr(self.client, operation)
+        return self._guard(function, doing, missing, params, retry_on, advice)
 
     def pages(
         self, operation: str, key: str, doing: str, *, missing: Collection[str] = (), **params: Any
@@ -78,14 +81,26 @@ class Api:
         def read(**params: Any) -> dict[str, Any]:
             return self.client.get_paginator(operation).paginate(**params).build_full_result()
 
-        return self._guard(read, doing, missing, (), params).get(key, [])
+        return self._guard(read, doing, missing, params).get(key, [])
 
-    def wait(self, waiter: str, doing: str, timeout: int, **params: Any) -> None:
-        """Wait with one of botocore's waiters or ours."""
+    def wait(
+        self,
+        waiter: str,
+        doing: str,
+        timeout: int,
+        *,
+        explain: Callable[[dict[str, Any]], str] | None = None,
+        **params: Any,
+    ) -> None:
+        """Wait with one of botocore's waiters or ours.
+
+        `explain` says what is wrong in the last answer when the wait fails.
+        """
         try:
             get_waiter(self.client, waiter).wait(WaiterConfig=pace(timeout), **params)
         except WaiterError as error:
-            self.module.fail_json_aws(error, msg=f"Could not {doing} within {timeout} s")
+            why = f" ({explain(error.last_response)})" if explain else ""
+            self.module.fail_json_aws(error, msg=f"Could not {doing} within {timeout} s{why}")
         except (ClientError, BotoCoreError) as error:
             self.fail(error, doing)
 
@@ -95,8 +110,10 @@ class Api:
         service = meta.service_model.signing_name
         return f"arn:{meta.partition}:{service}:{meta.region_name}:000000000000:{resource}"
 
-    def fail(self, error: Exception, doing: str) -> NoReturn:
-        advice = self._advice(error)
+    def fail(
+        self, error: Exception, doing: str, special: Mapping[str, str] | None = None
+    ) -> NoReturn:
+        advice = self._advice(error, special or {})
         self.module.fail_json_aws(error, msg=f"Could not {doing}" + (f" ({advice})" * bool(advice)))
 
     def _guard(
@@ -104,8 +121,9 @@ class Api:
         function: Any,
         doing: str,
         missing: Collection[str],
-        retry_on: Collection[str],
         params: Mapping[str, Any],
+        retry_on: Collection[str] = (),
+        advice: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         retry = _Retry.jittered_backoff(
             retries=12, delay=1, backoff=1.5, max_delay=15, catch_extra_error_codes=retry_on
@@ -115,13 +133,13 @@ class Api:
         except ClientError as error:
             if error.response["Error"]["Code"] in missing:
                 return {}
-            self.fail(error, doing)
+            self.fail(error, doing, advice)
         except BotoCoreError as error:
             self.fail(error, doing)
         answer.pop("ResponseMetadata", None)
         return answer
 
-    def _advice(self, error: Exception) -> str:
+    def _advice(self, error: Exception, special: Mapping[str, str]) -> str:
         meta = self.client.meta
         if isinstance(error, NoCredentialsError):
             return "give credentials: profile, access_key and secret_key, or AWS_PROFILE"
@@ -130,6 +148,8 @@ class Api:
         if not isinstance(error, ClientError):
             return ""
         code, _message = _code_and_message(error.response)
+        if code in special:
+            return special[code]
         action = f"{meta.service_model.signing_name}:{error.operation_name}"
         for part, advice in (
             ("AccessDenied", f"allow {action} to the identity that runs this module"),

@@ -67,6 +67,20 @@ def test_a_refusal_names_the_action_to_allow_and_is_not_retried(aws: FakeAws) ->
     assert len(aws.calls) == 1
 
 
+def test_a_module_can_say_what_to_do_about_an_error(aws: FakeAws) -> None:
+    def delete(module: AnsibleAWSModule) -> None:
+        Api(module, "efs").call(
+            "delete_file_system",
+            "delete fs-1",
+            advice={"FileSystemInUse": "delete its mount targets"},
+            FileSystemId="fs-1",
+        )
+
+    aws.on("efs.DeleteFileSystem", AwsError("FileSystemInUse", "in use", 409))
+    result = run_module(module_doing(delete), {})
+    assert "Could not delete fs-1 (delete its mount targets): " in result["msg"]
+
+
 def test_a_message_can_be_retried_where_the_code_says_too_little(aws: FakeAws) -> None:
     def update(module: AnsibleAWSModule) -> None:
         Api(module, "lambda").call(
@@ -102,7 +116,11 @@ def test_every_page_is_read(aws: FakeAws) -> None:
 def test_a_wait_that_takes_too_long_says_for_what(aws: FakeAws) -> None:
     def wait(module: AnsibleAWSModule) -> None:
         Api(module, "efs").wait(
-            "mount_targets_available", "see fs-1 mountable", 10, FileSystemId="fs-1"
+            "mount_targets_available",
+            "see fs-1 mountable",
+            10,
+            explain=lambda answer: answer["MountTargets"][0]["LifeCycleState"],
+            FileSystemId="fs-1",
         )
 
     state = {
@@ -113,7 +131,7 @@ def test_a_wait_that_takes_too_long_says_for_what(aws: FakeAws) -> None:
     }
     aws.on("efs.DescribeMountTargets", {"MountTargets": [state]})
     result = run_module(module_doing(wait), {})
-    assert "Could not see fs-1 mountable within 10 s" in result["msg"]
+    assert "Could not see fs-1 mountable within 10 s (creating): " in result["msg"]
 
 
 def test_changed_is_what_the_diff_shows(aws: FakeAws) -> None:
