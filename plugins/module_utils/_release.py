@@ -22,7 +22,7 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path, PurePosixPath
@@ -97,21 +97,44 @@ def status(share: Path) -> dict[str, Any]:
 
 
 def publish(
-    share: Path, bundle: Path, sha256: str, activate: bool, keep: int, check: bool = False
+    share: Path,
+    bundle: Path,
+    sha256: str,
+    activate: bool,
+    keep: int,
+    check: bool = False,
+    version: str | None = None,
 ) -> dict[str, Any]:
     """Bring the bundle's release onto the share, and make it the active one if asked."""
+    if keep < 1:
+        raise ReleaseError(f"keep is {keep}: at least one release must be kept")
     manifest = read_bundle(bundle, sha256)
-    version: str = manifest["version"]
+    if version not in (None, manifest["version"]):
+        raise ReleaseError(f"{bundle} holds release {manifest['version']}, not {version}")
+    version = manifest["version"]
     with _changing(share, check) as (before, notes):
         missing = _missing(share, before, manifest)
         if missing and not check:
             with _explained(share, f"publish release {version}"):
                 _store(share, bundle, manifest, missing)
         switched = activate and _switch(share, version, check)
-        pruned = _prune(share, before, version, keep, check)
+        changed = bool(missing or switched)
+        pruned = _prune(share, before, version, keep, check) if changed else []
         after = _predicted(before, manifest, switched, pruned) if check else status(share)
-    changed = bool(missing or switched or pruned)
-    return {"changed": changed, "version": version, "pruned": pruned, "notes": notes, **after}
+    return _result(version, changed, after, pruned, notes)
+
+
+def predict(share: Path, version: str, activate: bool, keep: int) -> dict[str, Any]:
+    """What publishing would do, for a check mode run in which nobody builds the bundle."""
+    check_version(version)
+    before = status(share)
+    new = version not in before["releases"]
+    switched = activate and before["active"] != version
+    pruned = _prune(share, before, version, keep, check=True) if new or switched else []
+    manifest = {"version": version, "files": {APP: {"sha256": None}}}
+    after = _predicted(before, manifest, switched, pruned) if new else before
+    after = {**after, "active": version if switched else before["active"]}
+    return _result(version, new or switched, after, pruned)
 
 
 def activate(share: Path, version: str, check: bool = False) -> dict[str, Any]:
@@ -125,8 +148,7 @@ def activate(share: Path, version: str, check: bool = False) -> dict[str, Any]:
                 "publish it again from its bundle"
             )
         switched = _switch(share, version, check)
-        after = {**before, "active": version}
-    return {"changed": switched, "version": version, "pruned": [], "notes": notes, **after}
+    return _result(version, switched, {**before, "active": version}, [], notes)
 
 
 def remove(share: Path, version: str, check: bool = False) -> dict[str, Any]:
@@ -137,17 +159,27 @@ def remove(share: Path, version: str, check: bool = False) -> dict[str, Any]:
             raise ReleaseError(
                 f"release {version} on {share} is the active one: activate another one first"
             )
-        present = version in before["releases"]
-        if present and not check:
+        removed = [version] if version in before["releases"] else []
+        if removed and not check:
             _discard(share, version)
-        left = {name: info for name, info in before["releases"].items() if name != version}
+    left = {name: info for name, info in before["releases"].items() if name != version}
+    after = {"active": before["active"], "releases": left}
+    return _result(version, bool(removed), after, removed, notes)
+
+
+def _result(
+    version: str,
+    changed: bool,
+    state: dict[str, Any],
+    pruned: list[str],
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
     return {
-        "changed": present,
+        "changed": changed,
         "version": version,
-        "pruned": [version] if present else [],
-        "notes": notes,
-        "active": before["active"],
-        "releases": left,
+        "pruned": pruned,
+        "notes": list(notes),
+        **state,
     }
 
 
@@ -416,9 +448,11 @@ def _switch(share: Path, version: str, check: bool) -> bool:
 
 
 def _prune(share: Path, before: dict[str, Any], version: str, keep: int, check: bool) -> list[str]:
-    """Remove all but the newest; never one that servers may have open."""
-    if keep < 1:
-        raise ReleaseError(f"keep is {keep}: at least one release must be kept")
+    """Remove all but the newest; never one that servers may have open.
+
+    The release that was active before is still served until every server is rolled. So an
+    unchanged run must not come here: to it that release is as old as any.
+    """
     newest_last = sorted({*before["releases"], version}, key=precedence)
     in_use = {before["active"], version}
     pruned = [old for old in newest_last[:-keep] if old not in in_use]
