@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 
-from .settings import Cloud
+from .settings import Cloud, LocalCloudError
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.networks import Network
 
 LABEL = "multicompute.local-cloud"
+HOME_LABEL = "multicompute.local-cloud.home"
 
 CreateHook = Callable[[dict[str, Any]], None]
 AdoptHook = Callable[[list["Container"]], Iterable[str]]
@@ -72,7 +73,8 @@ def ensure_network(client: docker.DockerClient, cloud: Cloud) -> str:
 def _create_network(client: docker.DockerClient, cloud: Cloud) -> Network:
     options = {
         "driver": "bridge",
-        "labels": {LABEL: cloud.name},
+        "check_duplicate": True,
+        "labels": {LABEL: cloud.name, HOME_LABEL: str(cloud.home)},
         "options": {"com.docker.network.driver.mtu": str(default_mtu())},
     }
     # An EC2 instance keeps its address over a stop, and Docker fixes addresses only where the
@@ -90,9 +92,17 @@ def _create_network(client: docker.DockerClient, cloud: Cloud) -> Network:
 
 
 def find_network(client: docker.DockerClient, cloud: Cloud) -> Network | None:
-    found = client.networks.list(names=[cloud.network], filters={"label": f"{LABEL}={cloud.name}"})
-    # The Docker API matches names by part: "multicompute-a" finds "multicompute-ab" too.
-    return next((network for network in found if network.name == cloud.network), None)
+    """The cloud's network. Its name is the cloud's claim on all containers of that name, so a
+    cloud of the same name but another home is refused, before it removes what is not its own.
+    """
+    for network in client.networks.list(filters={"label": f"{LABEL}={cloud.name}"}):
+        home = network.attrs["Labels"][HOME_LABEL]
+        if home != str(cloud.home):
+            raise LocalCloudError(
+                f"the name belongs to the local cloud in {home}: set local_cloud_name to another"
+            )
+        return network
+    return None
 
 
 def of_cloud(client: docker.DockerClient, cloud: Cloud) -> list[Container]:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class LocalCloudError(Exception):
+    """A command of the local cloud failed; the text says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Cloud:
     """One local cloud. Several with different names and ports live side by side."""
@@ -44,6 +48,11 @@ class Cloud:
     @property
     def pid(self) -> Path:
         return self.home / "local-cloud.pid"
+
+    def arguments(self) -> list[str]:
+        """The command line that names this cloud."""
+        rie = ["--rie", str(self.rie)] if self.rie else []
+        return ["--name", self.name, "--port", str(self.port), "--home", str(self.home), *rie]
 
     def export(self) -> None:
         """Set what MiniStack reads from the environment; before its modules are imported."""

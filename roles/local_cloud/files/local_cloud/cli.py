@@ -1,0 +1,136 @@
+"""Command line: python -m local_cloud {start,stop,purge,status} --name N --port P --home DIR
+
+Each command prints one line of JSON; an error is one message on stderr and exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from . import containers, daemon, ports
+from .settings import Cloud, LocalCloudError
+
+
+def start(cloud: Cloud) -> dict[str, Any]:
+    if found := daemon.find(cloud):
+        if found["port"] != cloud.port:
+            raise LocalCloudError(
+                f"it already runs on port {found['port']}: "
+                "set local_cloud_port to that, or purge it first"
+            )
+        daemon.wait_healthy(cloud)
+        return {"changed": False, "endpoint": cloud.endpoint}
+    docker_client()
+    if not ports.is_free(cloud.port):
+        raise LocalCloudError(
+            f"port {cloud.port} is in use by {ports.holder(cloud.port)}: "
+            "end that, or set local_cloud_port to a free port"
+        )
+    daemon.start(cloud)
+    return {"changed": True, "endpoint": cloud.endpoint}
+
+
+def stop(cloud: Cloud) -> dict[str, Any]:
+    """End the API. State stays, and containers go on running: `start` takes both up again."""
+    return {"changed": daemon.stop(cloud)}
+
+
+def purge(cloud: Cloud) -> dict[str, Any]:
+    """Remove all that this cloud has made: containers, images, network, mounts, state."""
+    changed = daemon.stop(cloud)
+    client = docker_client()
+    network = containers.find_network(client, cloud)
+    owned = containers.of_cloud(client, cloud)
+    containers.remove(owned)
+    images = client.images.list(filters={"label": f"{containers.LABEL}={cloud.name}"})
+    for image in images:
+        client.images.remove(image.id, force=True)
+    if network:
+        network.remove()
+    existed = cloud.home.exists()
+    unmount_below(cloud.home)
+    shutil.rmtree(cloud.home, ignore_errors=not existed)
+    return {"changed": bool(changed or owned or images or network or existed)}
+
+
+def status(cloud: Cloud) -> dict[str, Any]:
+    found = daemon.find(cloud)
+    return {
+        "running": bool(found and daemon.healthy(cloud)),
+        "pid": found["pid"] if found else None,
+        "name": cloud.name,
+        "endpoint": cloud.endpoint,
+        "home": str(cloud.home),
+    }
+
+
+def serve(cloud: Cloud) -> dict[str, Any]:
+    """The daemon itself, in the foreground."""
+    from .server import serve as run  # imports MiniStack: only here
+
+    run(cloud)
+    return {}
+
+
+COMMANDS = {"start": start, "stop": stop, "purge": purge, "status": status, "serve": serve}
+
+
+def docker_client() -> docker.DockerClient:
+    try:
+        client = docker.from_env()
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        raise LocalCloudError(
+            f"Docker is not reachable at {where} ({error}): start it (`make setup` does), "
+            "or point DOCKER_HOST at a Docker or Podman socket"
+        ) from error
+    return client
+
+
+def unmount_below(folder: Path) -> None:
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted(mounts, reverse=True):  # the deepest first
+        if mount.startswith(f"{folder}/"):
+            subprocess.run(["umount", mount], check=True)
+
+
+def parse(arguments: list[str] | None) -> tuple[str, Cloud]:
+    parser = argparse.ArgumentParser(prog="local_cloud", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--name", default="multicompute")
+    parser.add_argument("--port", type=int, default=4566)
+    parser.add_argument("--home", type=Path, help="default: ~/.local/state/multicompute/<name>")
+    parser.add_argument("--rie", type=Path, help="folder of AWS's runtime interface emulator")
+    given = parser.parse_args(arguments)
+    home = given.home or Path.home() / ".local/state/multicompute" / given.name
+    return given.command, Cloud(
+        name=given.name,
+        port=given.port,
+        home=home.resolve(),
+        rie=given.rie.resolve() if given.rie else None,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    command, cloud = parse(arguments)
+    if platform.system() != "Linux":
+        # The host must reach containers by their addresses on the bridge network.
+        print("the local cloud runs on Linux only", file=sys.stderr)
+        return 1
+    try:
+        print(json.dumps(COMMANDS[command](cloud)))
+    except LocalCloudError as error:
+        print(f"local cloud {cloud.name}: {error}", file=sys.stderr)
+        return 1
+    return 0

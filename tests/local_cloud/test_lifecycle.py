@@ -1,0 +1,178 @@
+"""Start, stop, crash and purge of a local cloud."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+
+from .conftest import Api, LocalCloud, answers, free_port, until
+
+
+@pytest.fixture
+def cloud(make_local_cloud: Callable[..., LocalCloud]) -> LocalCloud:
+    return make_local_cloud()
+
+
+def vpcs(api: Api) -> set[str]:
+    found = api.client("ec2").describe_vpcs(Filters=[{"Name": "cidr", "Values": ["10.9.0.0/16"]}])
+    return {vpc["VpcId"] for vpc in found["Vpcs"]}
+
+
+def listening(port: int) -> set[str]:
+    lines = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+    addresses = [line.split()[3] for line in lines.splitlines()]
+    return {a.rpartition(":")[0] for a in addresses if a.endswith(f":{port}")}
+
+
+def test_start_and_stop_are_idempotent_and_keep_state(cloud: LocalCloud) -> None:
+    assert cloud("start") == {"changed": True, "endpoint": cloud.endpoint}
+    assert cloud("start") == {"changed": False, "endpoint": cloud.endpoint}
+    vpc = cloud.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    assert cloud("stop") == {"changed": True}
+    assert cloud("stop") == {"changed": False}
+    assert cloud("status")["running"] is False
+    cloud("start")
+    assert vpcs(cloud) == {vpc}
+
+
+def test_it_listens_on_loopback_and_on_its_own_gateway_only(cloud: LocalCloud) -> None:
+    cloud("start")
+    network = docker.from_env().networks.get(f"multicompute-{cloud.name}")
+    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+    assert listening(cloud.port) == {"127.0.0.1", gateway}
+
+
+def test_state_survives_kill_9(cloud: LocalCloud) -> None:
+    cloud("start")
+    vpc = cloud.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    until(lambda: vpc in _saved(cloud, "ec2"), what="the periodic save")
+    os.kill(cloud.pid, signal.SIGKILL)
+    until(lambda: not answers(f"{cloud.endpoint}/_ministack/health"))
+    assert cloud("status")["running"] is False
+    assert cloud("start")["changed"] is True
+    assert vpcs(cloud) == {vpc}
+
+
+def _saved(cloud: Api, service: str) -> str:
+    path = cloud.home / f"state/{service}.json"
+    return path.read_text() if path.exists() else ""
+
+
+def test_upstream_saves_nothing_before_it_ends(plain_ministack: Api) -> None:
+    plain_ministack.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")
+    time.sleep(5)
+    assert _saved(plain_ministack, "ec2") == ""
+
+
+def test_the_port_in_use_is_named_with_its_holder(cloud: LocalCloud) -> None:
+    with socket.create_server(("127.0.0.1", cloud.port)):
+        result = cloud.run("start")
+    assert result.returncode == 1
+    assert f"port {cloud.port} is in use by" in result.stderr
+    assert f"(pid {os.getpid()})" in result.stderr
+    assert "local_cloud_port" in result.stderr
+
+
+def test_another_port_for_a_running_cloud_is_refused(cloud: LocalCloud) -> None:
+    cloud("start")
+    other = LocalCloud(cloud.port + 1, cloud.home, cloud.name)
+    assert f"already runs on port {cloud.port}" in other.run("start").stderr
+
+
+def test_docker_that_is_not_running_is_named(
+    make_local_cloud: Callable[..., LocalCloud],
+) -> None:
+    cloud = make_local_cloud()
+    broken = LocalCloud(
+        cloud.port, cloud.home, cloud.name, {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    )
+    result = broken.run("start")
+    assert result.returncode == 1
+    assert "Docker is not reachable at unix:///nowhere/docker.sock" in result.stderr
+    assert "make setup" in result.stderr
+
+
+def test_a_daemon_that_ends_at_start_shows_its_log(cloud: LocalCloud) -> None:
+    foreign = docker.from_env().networks.create(f"multicompute-{cloud.name}")
+    try:
+        result = cloud.run("start")
+    finally:
+        foreign.remove()
+    assert result.returncode == 1
+    assert f"network with name multicompute-{cloud.name} already exists" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["start", "purge"])
+def test_the_name_of_a_cloud_in_another_home_is_refused(
+    command: str, cloud: LocalCloud, tmp_path: Path
+) -> None:
+    cloud("start")
+    other = LocalCloud(free_port(), tmp_path, cloud.name)
+    assert f"the name belongs to the local cloud in {cloud.home}" in other.run(command).stderr
+    assert cloud("status")["running"] is True
+
+
+def test_purge_removes_all_that_the_cloud_made_and_nothing_else(
+    make_local_cloud: Callable[..., LocalCloud],
+) -> None:
+    client = docker.from_env()
+    mine, other = make_local_cloud(), make_local_cloud()
+    for cloud in (mine, other):
+        cloud("start")
+        start_container(client, cloud)
+    pid = mine.pid
+    assert mine("purge") == {"changed": True}
+    assert not mine.home.exists()
+    assert not client.networks.list(names=[f"multicompute-{mine.name}"])
+    assert containers(client, mine) == []
+    assert ended(pid)
+    assert mine("purge") == {"changed": False}
+    assert other("status")["running"] is True
+    assert [c.status for c in containers(client, other)] == ["running"]
+
+
+def test_orphans_are_removed_at_start_and_other_clouds_containers_are_not(
+    make_local_cloud: Callable[..., LocalCloud],
+) -> None:
+    client = docker.from_env()
+    mine, other = make_local_cloud(), make_local_cloud()
+    for cloud in (mine, other):
+        cloud("start")
+        start_container(client, cloud)
+    mine("stop")
+    assert [c.status for c in containers(client, mine)] == ["running"]  # stop leaves them
+    mine("start")
+    assert containers(client, mine) == []
+    assert [c.status for c in containers(client, other)] == ["running"]
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone, or waits for a container's init that reaps nothing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def containers(client: docker.DockerClient, cloud: LocalCloud) -> list:
+    label = f"multicompute.local-cloud={cloud.name}"
+    return client.containers.list(all=True, filters={"label": label})
+
+
+def start_container(client: docker.DockerClient, cloud: LocalCloud) -> None:
+    client.containers.run(
+        "debian:trixie-slim",
+        ["sleep", "300"],
+        detach=True,
+        init=True,
+        network=f"multicompute-{cloud.name}",
+        labels={"multicompute.local-cloud": cloud.name},
+    )
