@@ -47,8 +47,14 @@ def stop(cloud: Cloud) -> dict[str, Any]:
 
 def purge(cloud: Cloud) -> dict[str, Any]:
     """Remove all that this cloud has made: containers, images, network, mounts, state."""
+    existed = cloud.home.exists()
     changed = daemon.stop(cloud)
-    client = docker_client()
+    try:
+        client = docker_client()
+    except LocalCloudError:
+        if existed:
+            raise
+        return {"changed": False}  # nothing was ever started here
     network = containers.find_network(client, cloud)
     owned = containers.of_cloud(client, cloud)
     containers.remove(owned)
@@ -57,7 +63,6 @@ def purge(cloud: Cloud) -> dict[str, Any]:
         client.images.remove(image.id, force=True)
     if network:
         network.remove()
-    existed = cloud.home.exists()
     unmount_below(cloud.home)
     shutil.rmtree(cloud.home, ignore_errors=not existed)
     return {"changed": bool(changed or owned or images or network or existed)}
@@ -67,6 +72,7 @@ def status(cloud: Cloud) -> dict[str, Any]:
     found = daemon.find(cloud)
     return {
         "running": bool(found and daemon.healthy(cloud)),
+        "exists": cloud.home.exists(),
         "pid": found["pid"] if found else None,
         "name": cloud.name,
         "endpoint": cloud.endpoint,
