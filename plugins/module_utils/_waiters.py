@@ -50,9 +50,9 @@ WAITERS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "DescribeMountTargets",
         _becomes("MountTargets[].LifeCycleState", "available", ("error",)),
     ),
-    "mount_targets_deleted": (
+    "mount_target_deleted": (
         "DescribeMountTargets",
-        _gone("MountTargets", "FileSystemNotFound"),
+        _gone("MountTargets", "MountTargetNotFound"),
     ),
     "access_point_available": (
         "DescribeAccessPoints",
