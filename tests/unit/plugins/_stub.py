@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -18,9 +19,11 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import boto3
+import botocore.session
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from botocore.awsrequest import AWSResponse
+from botocore.loaders import create_loader
 from botocore.validate import ParamValidator
 
 CREDENTIALS = {
@@ -29,6 +32,9 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "eu-central-1",
 }
 READS = ("Describe", "Get", "List", "BatchGet", "Head")
+
+# Each run makes a session of its own, as a module does; they may share the parsed service models.
+_shared_loader = functools.cache(create_loader)
 
 
 class AwsError(NamedTuple):
@@ -119,6 +125,7 @@ def run_module(module: ModuleType, args: dict[str, Any], *, check: bool = False)
     printed = io.StringIO()
     with (
         patch_module_args(arguments),
+        mock.patch.object(botocore.session, "create_loader", _shared_loader),
         contextlib.redirect_stdout(printed),
         pytest.raises(SystemExit),
     ):
