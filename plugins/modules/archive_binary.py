@@ -1,0 +1,218 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: archive_binary
+version_added: 1.0.0
+short_description: Install one executable out of a pinned archive
+description:
+  - Downloads a tar or zip archive (a Python wheel is one), verifies its SHA-256 digest before
+    anything is read out of it, and installs one file of it as an executable.
+  - Needs no C(tar), C(unzip) or C(xz) on the host.
+  - Writes O(path) by rename, and beside it a record C(<path>.origin) of the archive and the
+    installed file. Nothing is downloaded when both are as the record says.
+options:
+  url:
+    description: Address of the archive.
+    type: str
+    required: true
+  sha256:
+    description: SHA-256 digest that the archive must have.
+    type: str
+    required: true
+  member:
+    description: Path of the executable inside the archive.
+    type: str
+    required: true
+  path:
+    description: Where to install it. The directory must exist.
+    type: path
+    required: true
+  mode:
+    description: Permissions of the installed file.
+    type: str
+    default: '0755'
+  timeout:
+    description: Seconds without an answer after which the download fails.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: Predicts the change without downloading.
+    support: full
+  diff_mode:
+    description: Shows the archives that the installed file came and will come from.
+    support: full
+  idempotent:
+    description: Changes nothing when the file of the pinned archive is installed.
+    support: full
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+author:
+  - The multicompute.spin authors (@multicompute)
+"""
+
+EXAMPLES = r"""
+- name: Install Spin
+  multicompute.spin.archive_binary:
+    url: https://github.com/spinframework/spin/releases/download/v3.5.1/spin-v3.5.1-linux-amd64.tar.gz
+    sha256: 07e2ca5caec315a92214d75a9daa8c786c677f1a0423871a36dc67c9911c5a04
+    member: spin
+    path: /usr/local/bin/spin
+"""
+
+RETURN = r"""
+path:
+  description: The installed file.
+  returned: success
+  type: str
+  sample: /usr/local/bin/spin
+sha256:
+  description: SHA-256 digest of the installed file. Empty in check mode when it would change.
+  returned: success
+  type: str
+  sample: 6b1b1cb1f6ee4d3a1d7f7e2a4cf4d8c2f9bb5a7a0f1c60f23d7d6c1d0c8b8f11
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import fetch_url
+
+CHUNK = 1 << 20
+
+
+class ArchiveError(Exception):
+    """Something that the user can put right; the text says what and how."""
+
+
+def digest(path: Path) -> str:
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            sha256.update(chunk)
+    return sha256.hexdigest()
+
+
+def record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.origin")
+
+
+def installed(path: Path) -> dict[str, str]:
+    """What the record says about the file at O(path); empty if the file is not that one."""
+    try:
+        record = json.loads(record_of(path).read_text())
+        intact = digest(path) == record["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return record if intact else {}
+
+
+@contextmanager
+def opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as bundle, bundle.open(member) as file:
+                yield file
+        else:
+            with tarfile.open(archive) as bundle:
+                file = bundle.extractfile(member)
+                if file is None:
+                    raise KeyError(member)
+                yield file
+    except KeyError as error:
+        raise ArchiveError(f"the archive holds no file {member!r}") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise ArchiveError(f"the archive is neither tar nor zip: {error}") from error
+
+
+def download(module: AnsibleModule, url: str, archive: Path) -> None:
+    response, info = fetch_url(module, url, timeout=module.params["timeout"])
+    if response is None or info["status"] not in (200, None):  # None: a file: URL
+        raise ArchiveError(
+            f"could not download {url}: {info['msg']}. Give the address of a mirror that this host "
+            "can reach"
+        )
+    with archive.open("wb") as file:
+        shutil.copyfileobj(response, file, CHUNK)
+
+
+def verify(archive: Path, url: str, sha256: str) -> None:
+    actual = digest(archive)
+    if actual != sha256.lower():
+        raise ArchiveError(
+            f"{url} has sha256 {actual}, pinned is {sha256}: nothing was installed. The download "
+            "is damaged or another file; pin its digest only if you trust it"
+        )
+
+
+def install(module: AnsibleModule, work: Path) -> str:
+    """Bring the executable to its path; an interruption leaves the old one or a new whole one."""
+    params = module.params
+    path = Path(params["path"])
+    archive, binary, record = work / "archive", work / "binary", work / "record"
+    download(module, params["url"], archive)
+    verify(archive, params["url"], params["sha256"])
+    with opened(archive, params["member"]) as source, binary.open("wb") as target:
+        shutil.copyfileobj(source, target, CHUNK)
+    sha256 = digest(binary)
+    origin = {"archive": params["sha256"].lower(), "url": params["url"], "sha256": sha256}
+    record.write_text(json.dumps(origin, indent=2) + "\n")
+    module.atomic_move(str(binary), str(path))
+    module.atomic_move(str(record), str(record_of(path)))
+    return sha256
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "sha256": {"type": "str", "required": True},
+            "member": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "mode": {"type": "str", "default": "0755"},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    path = Path(params["path"])
+    before = installed(path)
+    changed = before.get("archive") != params["sha256"].lower()
+    sha256 = before.get("sha256", "")
+    if changed and module.check_mode:
+        sha256 = ""
+    elif changed:
+        try:
+            with tempfile.TemporaryDirectory(dir=module.tmpdir) as work:
+                sha256 = install(module, Path(work))
+        except (ArchiveError, OSError) as error:
+            module.fail_json(msg=f"Installing {path}: {error}")
+    if os.path.exists(path):
+        changed = module.set_mode_if_different(str(path), params["mode"], changed)
+    module.exit_json(
+        changed=changed,
+        path=str(path),
+        sha256=sha256,
+        diff={
+            "before": {"path": str(path), "archive_sha256": before.get("archive")},
+            "after": {"path": str(path), "archive_sha256": params["sha256"].lower()},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
