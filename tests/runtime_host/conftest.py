@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,11 @@ SYSTEMD: dict[str, Any] = {
     "detach": True,
 }
 
-# A machine as its distribution's installer leaves it: no runtime, no unit, no user.
-BARE = """
-FROM debian:trixie-slim
-RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends python3 systemd-sysv \
- && rm -rf /var/lib/apt/lists/*
-CMD ["/sbin/init"]
+# A machine as it comes: no runtime, unit or user; but, as Amazon Linux, curl and a mount helper.
+PLAIN = """
+FROM multicompute/test-instance
+RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends curl \
+ && rm -rf /usr/local/bin/* /etc/systemd/system/multicompute* && userdel multicompute
 """
 
 
@@ -207,7 +207,8 @@ def mirror(
             pass
 
     directory = tmp_path_factory.mktemp("mirror")
-    address = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    bridge = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
+    address = str(next(ip_network(bridge).hosts()))
     server = ThreadingHTTPServer((address, 0), partial(Quiet, directory=str(directory)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield Mirror(directory, f"http://{address}:{server.server_port}")
@@ -250,13 +251,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 @pytest.fixture(scope="session")
-def bare_image(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> str:
-    context = tmp_path_factory.mktemp("bare")
-    (context / "Dockerfile").write_text(BARE)
-    return str(engine.images.build(path=str(context), tag="multicompute/test-bare", rm=True)[0].id)
-
-
-@pytest.fixture(scope="session")
 def instance_image(
     engine: docker.DockerClient, release: Release, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
@@ -266,3 +260,12 @@ def instance_image(
         shutil.copy(source, context)
     tag = "multicompute/test-instance"
     return str(engine.images.build(path=str(context), tag=tag, rm=True)[0].id)
+
+
+@pytest.fixture(scope="session")
+def plain_image(
+    engine: docker.DockerClient, instance_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    context = tmp_path_factory.mktemp("plain")
+    (context / "Dockerfile").write_text(PLAIN)
+    return str(engine.images.build(path=str(context), tag="multicompute/test-plain", rm=True)[0].id)

@@ -1,0 +1,214 @@
+"""The local cloud's machine image, booted with the user data that the role instance gives it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import (
+    ACCESS_POINT,
+    FILE_SYSTEM,
+    RUNTIME,
+    VERSION,
+    Machine,
+    Mirror,
+    Release,
+    playbook,
+    until,
+)
+
+INSTANCE_ID = "i-0123456789abcdef0"
+
+
+@pytest.fixture(scope="module")
+def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A seed directory with rendered user data."""
+
+    def render(**variables: Any) -> Path:
+        seed = tmp_path_factory.mktemp("seed")
+        (seed / "meta-data").write_text(f"instance-id: {INSTANCE_ID}\n")
+        defaults = {
+            "instance_baked": True,
+            "instance_file_system_id": FILE_SYSTEM,
+            "instance_access_point_id": ACCESS_POINT,
+            "instance_runtime": "wasmtime",
+        }
+        rendered = playbook(
+            "user_data.yml", user_data=str(seed / "user-data"), **defaults | variables
+        )
+        assert rendered.returncode == 0, rendered.stdout
+        return seed
+
+    return render
+
+
+@pytest.fixture(scope="module")
+def launch(boot: Callable[..., Machine], release: Release) -> Callable[..., Machine]:
+    def start(image: str, seed: Path, attached: Path = release.attached) -> Machine:
+        return boot(
+            image,
+            {
+                str(attached): {"bind": "/run/local-cloud/efs", "mode": "rw"},
+                str(seed): {"bind": "/var/lib/cloud/seed/nocloud", "mode": "ro"},
+            },
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def instance(launch: Any, instance_image: str, user_data: Any) -> Machine:
+    started = time.monotonic()
+    machine: Machine = launch(instance_image, user_data())
+    machine.answer()
+    print(f"boot to first answer: {time.monotonic() - started:.1f} s")
+    return machine
+
+
+def test_it_answers_as_the_instance_that_it_is(instance: Machine) -> None:
+    answer = instance.answer()
+    assert (answer.status, answer.body) == (200, "Hello, Fermyon")
+    assert answer.headers["x-served-by"] == "localhost"
+    assert answer.headers["x-release"] == VERSION
+    assert answer.headers["x-instance"] == INSTANCE_ID
+
+
+def test_every_unit_of_the_boot_came_up(instance: Machine) -> None:
+    host = instance.host
+    state = until(
+        lambda: (s := host.run("systemctl is-system-running").stdout.strip()) != "starting" and s
+    )
+    assert state == "running", host.run("systemctl --failed").stdout
+    status = json.loads(host.run("cloud-init status --format json").stdout)
+    assert (status["status"], status["errors"]) == ("done", []), status
+
+
+def test_the_share_is_the_access_point_and_read_only(instance: Machine) -> None:
+    mount = instance.host.mount_point("/mnt/app")
+    assert "ro" in mount.options
+    assert instance.host.file("/mnt/app/current").linked_to == f"/mnt/app/releases/{VERSION}"
+    assert instance.host.run("touch /mnt/app/x").rc != 0
+
+
+def test_the_server_is_locked_down(instance: Machine) -> None:
+    process = instance.host.process.get(comm="wasmtime")
+    assert process.user == "multicompute"
+    exposure = instance.run("systemd-analyze", "security", "--no-pager", "multicompute.service")
+    print(exposure)
+    level = float(exposure.split("multicompute.service:")[1].split()[0])
+    assert level < 2.0, exposure
+    assert "512" in instance.run("systemctl", "status", "--no-pager", "multicompute.service")
+
+
+def test_a_killed_server_comes_back(instance: Machine) -> None:
+    before = instance.host.process.get(comm="wasmtime").pid
+    instance.run("systemctl", "kill", "--signal=KILL", "multicompute.service")
+    until(
+        lambda: (p := instance.host.process.filter(comm="wasmtime")) and p[0].pid != before,
+        what="another process",
+    )
+    assert instance.answer().body == "Hello, Fermyon"
+
+
+def test_a_stop_is_clean_and_a_start_serves_again(instance: Machine) -> None:
+    started = time.monotonic()
+    instance.run("systemctl", "stop", "multicompute.service")
+    assert time.monotonic() - started < 5
+    assert "Result=success" in instance.run("systemctl", "show", "multicompute.service")
+    assert instance.ask() is None
+
+    # The machine as a whole: systemd takes everything down by itself, and the mount comes back.
+    started = time.monotonic()
+    instance.container.stop(timeout=20)
+    assert time.monotonic() - started < 10
+    instance.container.start()
+    answer = instance.answer()
+    assert answer.headers["x-instance"] == INSTANCE_ID
+    assert "ro" in instance.host.mount_point("/mnt/app").options
+
+
+def test_a_share_that_comes_late_is_mounted(
+    launch: Any, instance_image: str, user_data: Any, release: Release, tmp_path: Path
+) -> None:
+    late = tmp_path / "efs"
+    late.mkdir(mode=0o755)
+    machine = launch(instance_image, user_data(), late)
+    journal = ("journalctl", "--no-pager", "--unit=multicompute-share")
+    until(lambda: "mount.efs" in machine.run(*journal), what="the first attempt")
+    assert machine.ask() is None
+    # Hard links: the release's directory itself is no longer than a rename away.
+    for source in sorted(release.attached.rglob("*")):
+        target = late / source.relative_to(release.attached)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        elif source.is_dir():
+            target.mkdir()
+        else:
+            target.hardlink_to(source)
+    assert machine.answer().body == "Hello, Fermyon"
+
+
+def test_the_image_has_no_identity_of_its_own(run: Any, instance_image: str) -> None:
+    script = "wc -c </etc/machine-id; ls /etc/ssh/ssh_host_* /var/lib/cloud/* /var/lib/apt/lists/*"
+    output = run(instance_image, command=["sh", "-c", f"{script} 2>/dev/null; true"], detach=True)
+    output.wait()
+    assert output.logs().decode().split() == ["0"]
+
+
+def test_a_plain_image_is_brought_up_by_user_data_alone(
+    launch: Any, plain_image: str, user_data: Any, release: Release, mirror: Mirror
+) -> None:
+    archive = mirror.add("runtime.tar.gz", {"wasmtime-v1/wasmtime": release.wasmtime})
+    seed = user_data(
+        instance_baked=False,
+        instance_runtime_url=f"{mirror.url}/{archive.file}",
+        instance_runtime_sha256=archive.sha256,
+    )
+    machine = launch(plain_image, seed)
+    assert machine.answer(60).body == "Hello, Fermyon"
+    for name in ("serve", "wasmtime"):
+        assert machine.host.file(f"/usr/local/bin/{name}").mode == 0o755
+
+
+def test_user_data_of_a_plain_image_is_small_and_carries_the_very_files(user_data: Any) -> None:
+    seed = user_data(
+        instance_baked=False,
+        instance_runtime="spin",
+        instance_runtime_url="https://github.com/spinframework/spin/releases/download/v3.5.1/"
+        "spin-v3.5.1-static-linux-amd64.tar.gz",
+        instance_runtime_sha256="0" * 64,
+    )
+    text = (seed / "user-data").read_text()
+    assert text.startswith("#cloud-config\n")
+    assert len(text) < 16 * 1024, "EC2's limit"
+    files = {Path(file["path"]).name: file for file in yaml.safe_load(text)["write_files"]}
+    for name in ("serve", "multicompute.service", "multicompute-share.service"):
+        assert files[name]["content"] == (RUNTIME / name).read_text()
+    assert files["serve"]["permissions"] == "0755"
+
+
+def test_a_runtime_with_a_wrong_digest_is_not_installed(
+    launch: Any, plain_image: str, user_data: Any, release: Release, mirror: Mirror
+) -> None:
+    mirror.add("other.tar.gz", {"wasmtime": release.wasmtime})
+    seed = user_data(
+        instance_baked=False,
+        instance_runtime_url=f"{mirror.url}/other.tar.gz",
+        instance_runtime_sha256="0" * 64,
+    )
+    machine = launch(plain_image, seed)
+    until(
+        lambda: (
+            "WASM_RUNTIME asks for it"
+            in machine.run("journalctl", "--no-pager", "--unit=multicompute")
+        ),
+        60,
+        "the server's complaint",
+    )
+    assert not machine.host.file("/usr/local/bin/wasmtime").exists
