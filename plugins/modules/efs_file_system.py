@@ -279,13 +279,16 @@ from ansible_collections.amazon.aws.plugins.module_utils.policy import compare_p
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
-    compare_aws_tags,
 )
 from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api, finish
+from ansible_collections.multicompute.spin.plugins.module_utils._efs import (
+    PLACEHOLDER,
+    set_tags,
+    wanted_tags,
+)
 
 Options = dict[str, Any]
 
-PLACEHOLDER = "00000000000000000"
 IMMUTABLE = ("availability_zone_name", "encrypted", "kms_key_id", "performance_mode")
 THROUGHPUT = ("throughput_mode", "provisioned_throughput_in_mibps")
 MODES = {"general_purpose": "generalPurpose", "max_io": "maxIO"}
@@ -351,13 +354,6 @@ def wanted_policy(policy: Options, current: Options | None, arn: str) -> Options
 def statements(policy: Options) -> list[Options]:
     given = policy.get("Statement", [])
     return given if isinstance(given, list) else [given]
-
-
-def wanted_tags(params: Options, current: dict[str, str]) -> dict[str, str]:
-    name = {"Name": params["name"]} if params["name"] else {}
-    given = {key: str(value) for key, value in (params["tags"] or {}).items()}
-    kept = {k: v for k, v in current.items() if not params["purge_tags"] or k.startswith("aws:")}
-    return kept | name | given
 
 
 def wanted_targets(targets: list[Options], current: list[Options]) -> list[Options]:
@@ -565,16 +561,6 @@ def set_policy(api: Api, file_system_id: str, _old: Any, policy: Options) -> Non
     api.call(
         operation, f"set the policy of {file_system_id}", FileSystemId=file_system_id, **params
     )
-
-
-def set_tags(api: Api, file_system_id: str, old: dict[str, str], tags: dict[str, str]) -> None:
-    changed, removed = compare_aws_tags(old, tags)
-    of = {"ResourceId": file_system_id}
-    if removed:
-        api.call("untag_resource", f"remove tags of {file_system_id}", TagKeys=removed, **of)
-    if changed:
-        tag_list = ansible_dict_to_boto3_tag_list(changed)
-        api.call("tag_resource", f"tag {file_system_id}", Tags=tag_list, **of)
 
 
 def set_targets(
