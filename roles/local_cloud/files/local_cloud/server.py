@@ -44,11 +44,14 @@ async def run(app: Any, addresses: list[str]) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
 
+    from .patches import lifecycle
+
     config = Config()
     config.bind = addresses
     config.keep_alive_timeout = 75
     config.accesslog = None
     await hypercorn_serve(app, config)
+    lifecycle.stop()
     # All is saved, and threads that wait for Docker could take minutes to end.
     logging.shutdown()
     os._exit(0)

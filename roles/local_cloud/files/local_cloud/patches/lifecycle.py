@@ -24,12 +24,19 @@ SAVE_SECONDS = 2
 
 logger = logging.getLogger("local_cloud")
 _start_hooks: list[Callable[[], None]] = []
+_stop_hooks: list[Callable[[], None]] = []
 _digests: dict[str, bytes] = {}
 
 
 def on_start(hook: Callable[[], None]) -> Callable[[], None]:
     """Run `hook()` on the server's event loop once state is loaded and containers are adopted."""
     _start_hooks.append(hook)
+    return hook
+
+
+def on_stop(hook: Callable[[], None]) -> Callable[[], None]:
+    """Run `hook()` when the server has ended, before the last save."""
+    _stop_hooks.append(hook)
     return hook
 
 
@@ -49,6 +56,13 @@ def apply(cloud: Cloud) -> None:
     app._load_persisted_state = load_and_adopt
     # One line per service and save would bury the rest of the log.
     logging.getLogger("persistence").setLevel(logging.WARNING)
+
+
+def stop() -> None:
+    """End what the patches have running, and save the last changes."""
+    for hook in _stop_hooks:
+        hook()
+    save_changed()
 
 
 async def _save_often() -> None:

@@ -1,0 +1,44 @@
+"""ELBv2: the API keeps and returns what it is told, and requests really reach targets.
+
+Upstream drops ForwardConfig, takes instance IDs for host names, calls every target healthy,
+answers unknown names with an empty list, and listens on no port of its own.
+"""
+
+from __future__ import annotations
+
+import docker
+from ministack import app
+
+from .. import containers
+from ..settings import Cloud
+from . import elb_api, lifecycle
+from .elb_balancer import Balancer
+from .elb_health import Targets
+
+_balancer: Balancer
+
+
+def apply(cloud: Cloud) -> None:
+    global _balancer
+    client = docker.from_env()
+
+    def address_of_instance(id_: str) -> str | None:
+        labels = [f"{containers.LABEL}={cloud.name}", f"instance_id={id_}"]
+        for container in client.api.containers(filters={"label": labels}):
+            network = container["NetworkSettings"]["Networks"].get(cloud.network, {})
+            return network.get("IPAddress") or None
+        return None
+
+    _balancer = Balancer(Targets(address_of_instance))
+    elb_api.install(_balancer)
+    # Requests come in on the listeners' own ports; the DNS name of each is the API's own host.
+    app._is_potential_alb_request = lambda host, path: False
+    _balancer.start()
+    lifecycle.on_start(_balancer.sync)
+    lifecycle.on_stop(_balancer.stop)
+
+
+def state_of(target_group: str, target_id: str) -> str | None:
+    """`healthy`, `draining` ... of a target; None when the group does not have it (any more)."""
+    states = [t.state for t in _balancer.targets.of(target_group) if t.id == target_id]
+    return states[0] if states else None
