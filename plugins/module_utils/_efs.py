@@ -64,13 +64,13 @@ def described_access_point(point: Options) -> Options:
     tags = boto3_tag_list_to_ansible_dict(point.get("Tags", []))
     user = point.get("PosixUser")
     root = point.get("RootDirectory", {})
-    info = root.get("CreationInfo")
+    info = root.get("CreationInfo") or {}
     return {
-        "id": point["AccessPointId"],
-        "arn": point["AccessPointArn"],
+        "access_point_id": point["AccessPointId"],
+        "access_point_arn": point["AccessPointArn"],
         "file_system_id": point["FileSystemId"],
         "name": tags.get("Name"),
-        "state": point["LifeCycleState"],
+        "life_cycle_state": point["LifeCycleState"],
         "posix_user": user
         and {
             "uid": user["Uid"],
@@ -79,12 +79,9 @@ def described_access_point(point: Options) -> Options:
         },
         "root_directory": {
             "path": root.get("Path", "/"),
-            "creation_info": info
-            and {
-                "owner_uid": info["OwnerUid"],
-                "owner_gid": info["OwnerGid"],
-                "permissions": info["Permissions"],
-            },
+            "owner_uid": info.get("OwnerUid"),
+            "owner_gid": info.get("OwnerGid"),
+            "permissions": info.get("Permissions"),
         },
         "tags": tags,
     }

@@ -63,24 +63,18 @@ options:
         description: Its path, at most four levels deep and 100 characters long.
         type: str
         default: /
-      creation_info:
+      owner_uid:
         description:
-          - How EFS creates the directory at the first mount if it is not there. Without it, mounts
-            of a directory that is not there fail.
-        type: dict
-        suboptions:
-          owner_uid:
-            description: User ID of the owner.
-            type: int
-            required: true
-          owner_gid:
-            description: Group ID of the owner.
-            type: int
-            required: true
-          permissions:
-            description: Octal mode, for example V("755"). Quote it.
-            type: str
-            required: true
+          - User ID of the owner that EFS gives the directory when it creates it, at the first
+            mount. Without owner and permissions it creates none, and mounts of a directory that
+            is not there fail.
+        type: int
+      owner_gid:
+        description: Group ID of that owner.
+        type: int
+      permissions:
+        description: Octal mode of the directory, for example V("755"). Quote it.
+        type: str
   recreate:
     description:
       - Whether to replace an access point whose O(posix_user) or O(root_directory) differs. The new
@@ -119,16 +113,15 @@ EXAMPLES = r"""
 - name: Everything below /app, as user 1000
   multicompute.spin.efs_access_point:
     name: servers
-    file_system_id: "{{ share.file_system.id }}"
+    file_system_id: "{{ share.file_system.file_system_id }}"
     posix_user:
       uid: 1000
       gid: 1000
     root_directory:
       path: /app
-      creation_info:
-        owner_uid: 1000
-        owner_gid: 1000
-        permissions: "755"
+      owner_uid: 1000
+      owner_gid: 1000
+      permissions: "755"
     tags:
       project: demo
   register: servers
@@ -136,7 +129,7 @@ EXAMPLES = r"""
 - name: The access point is gone, its files stay
   multicompute.spin.efs_access_point:
     name: servers
-    file_system_id: "{{ share.file_system.id }}"
+    file_system_id: "{{ share.file_system.file_system_id }}"
     state: absent
 """
 
@@ -147,11 +140,11 @@ access_point:
   returned: O(state=present)
   type: dict
   contains:
-    id:
+    access_point_id:
       description: Its ID.
       type: str
       sample: fsap-0123456789abcdef0
-    arn:
+    access_point_arn:
       description: Its ARN.
       type: str
       sample: >-
@@ -164,7 +157,7 @@ access_point:
       description: Its name.
       type: str
       sample: servers
-    state:
+    life_cycle_state:
       description: Its state.
       type: str
       sample: available
@@ -175,9 +168,7 @@ access_point:
     root_directory:
       description: The directory that clients see.
       type: dict
-      sample:
-        path: /app
-        creation_info: {owner_uid: 1000, owner_gid: 1000, permissions: "755"}
+      sample: {path: /app, owner_uid: 1000, owner_gid: 1000, permissions: "755"}
     tags:
       description: Its tags.
       type: dict
@@ -204,6 +195,7 @@ from ansible_collections.multicompute.spin.plugins.module_utils._efs import (
 Options = dict[str, Any]
 
 IMMUTABLE = ("posix_user", "root_directory")
+OWNERSHIP = ("owner_uid", "owner_gid", "permissions")
 
 
 # What the user wants, compared with what there is: pure functions.
@@ -225,13 +217,13 @@ def wanted(params: Options, current: Options) -> Options:
 
 
 def wanted_root(root: Options, current: Options) -> Options:
-    wanted = {"path": "/" + root["path"].strip("/"), "creation_info": root["creation_info"]}
-    info, current_info = root["creation_info"], current.get("creation_info")
-    if info is None:
-        # It plays a role once only, so who does not mention it is content with any.
-        wanted["creation_info"] = current_info
-    elif current_info and int(info["permissions"], 8) == int(current_info["permissions"], 8):
-        wanted["creation_info"] = info | {"permissions": current_info["permissions"]}
+    wanted = root | {"path": "/" + root["path"].strip("/")}
+    mode, current_mode = root["permissions"], current.get("permissions")
+    if mode is None:
+        # They play a role once only, so who does not mention them is content with any.
+        wanted |= {option: current.get(option) for option in OWNERSHIP}
+    elif current_mode and int(mode, 8) == int(current_mode, 8):
+        wanted["permissions"] = current_mode
     return wanted
 
 
@@ -249,11 +241,11 @@ def creation(options: Options) -> Options:
         }
     if root := options.get("root_directory"):
         request["RootDirectory"] = {"Path": root["path"]}
-        if info := root["creation_info"]:
+        if root["permissions"]:
             request["RootDirectory"]["CreationInfo"] = {
-                "OwnerUid": info["owner_uid"],
-                "OwnerGid": info["owner_gid"],
-                "Permissions": info["permissions"],
+                "OwnerUid": root["owner_uid"],
+                "OwnerGid": root["owner_gid"],
+                "Permissions": root["permissions"],
             }
     return request
 
@@ -271,7 +263,7 @@ def find(api: Api, params: Options) -> Options:
         api.module.fail_json(
             msg=f"{params['file_system_id']} has {len(points)} access points named "
             f"{params['name']}: say which by access_point_id, or delete all but one of "
-            + ", ".join(sorted(point["id"] for point in points))
+            + ", ".join(sorted(point["access_point_id"] for point in points))
         )
     return points[0] if points else {}
 
@@ -336,11 +328,11 @@ def present(api: Api, params: Options) -> None:
         point = described_access_point(placeholder(api) | request) if new else current | options
         finish(api.module, before, options, access_point=point)
     if fixed:
-        delete(api, current["id"], until_gone=True)
+        delete(api, current["access_point_id"], until_gone=True)
     if new:
         access_point_id = create(api, request)
     else:
-        access_point_id = current["id"]
+        access_point_id = current["access_point_id"]
         set_tags(api, access_point_id, current["tags"], options["tags"])
     (point,) = read_access_points(api, access_point_id=access_point_id)
     finish(api.module, before, options, access_point=point)
@@ -351,8 +343,9 @@ def refuse(
 ) -> NoReturn:
     changes = "; ".join(f"{name} is {current[name]}, not {options[name]}" for name in fixed)
     module.fail_json(
-        msg=f"EFS cannot change the access point {current['id']}: {changes}. Keep the present "
-        "value, create one with another name, or replace this one with recreate: true."
+        msg=f"EFS cannot change the access point {current['access_point_id']}: {changes}. Keep "
+        "the present value, create one with another name, or replace this one with "
+        "recreate: true."
     )
 
 
@@ -368,7 +361,7 @@ def placeholder(api: Api) -> Options:
 def absent(api: Api, params: Options) -> None:
     current = find(api, params)
     if current and not api.module.check_mode:
-        delete(api, current["id"], until_gone=params["wait"])
+        delete(api, current["access_point_id"], until_gone=params["wait"])
     finish(api.module, current, {})
 
 
@@ -391,15 +384,11 @@ def main() -> None:
                 "type": "dict",
                 "options": {
                     "path": {"type": "str", "default": "/"},
-                    "creation_info": {
-                        "type": "dict",
-                        "options": {
-                            "owner_uid": {"type": "int", "required": True},
-                            "owner_gid": {"type": "int", "required": True},
-                            "permissions": {"type": "str", "required": True},
-                        },
-                    },
+                    "owner_uid": {"type": "int"},
+                    "owner_gid": {"type": "int"},
+                    "permissions": {"type": "str"},
                 },
+                "required_together": [OWNERSHIP],
             },
             "recreate": {"type": "bool", "default": False},
             "tags": {"type": "dict", "aliases": ["resource_tags"]},
@@ -417,11 +406,11 @@ def main() -> None:
 
 
 def check_permissions(module: AnsibleAWSModule) -> None:
-    info = (module.params["root_directory"] or {}).get("creation_info") or {}
-    if not re.fullmatch("[0-7]{3,4}", info.get("permissions", "755")):
+    mode = (module.params["root_directory"] or {}).get("permissions") or "755"
+    if not re.fullmatch("[0-7]{3,4}", mode):
         module.fail_json(
-            msg=f"root_directory.creation_info.permissions is {info['permissions']}, which is no "
-            'octal mode of three or four digits. Write it quoted, like "755".'
+            msg=f"root_directory.permissions is {mode}, which is no octal mode of three or four "
+            'digits. Write it quoted, like "755".'
         )
 
 

@@ -50,7 +50,7 @@ seealso:
 EXAMPLES = r"""
 - name: The access points of a file system
   multicompute.spin.efs_access_point_info:
-    file_system_id: "{{ share.file_system.id }}"
+    file_system_id: "{{ share.file_system.file_system_id }}"
   register: points
 
 - name: The access points of a project, on any file system
@@ -66,15 +66,14 @@ access_points:
   type: list
   elements: dict
   sample:
-    - id: fsap-0123456789abcdef0
-      arn: arn:aws:elasticfilesystem:eu-central-1:123456789012:access-point/fsap-0123456789abcdef0
+    - access_point_id: fsap-0123456789abcdef0
+      access_point_arn: >-
+        arn:aws:elasticfilesystem:eu-central-1:123456789012:access-point/fsap-0123456789abcdef0
       file_system_id: fs-0123456789abcdef0
       name: servers
-      state: available
+      life_cycle_state: available
       posix_user: {uid: 1000, gid: 1000, secondary_gids: []}
-      root_directory:
-        path: /app
-        creation_info: {owner_uid: 1000, owner_gid: 1000, permissions: "755"}
+      root_directory: {path: /app, owner_uid: 1000, owner_gid: 1000, permissions: "755"}
       tags: {Name: servers, project: demo}
 """
 
@@ -106,7 +105,9 @@ def main() -> None:
         file_system_id=module.params["file_system_id"],
     )
     points = [point for point in points if matches(point, module.params)]
-    points.sort(key=lambda point: (point["file_system_id"], point["name"] or "", point["id"]))
+    points.sort(
+        key=lambda point: (point["file_system_id"], point["name"] or "", point["access_point_id"])
+    )
     module.exit_json(changed=False, access_points=points)
 
 

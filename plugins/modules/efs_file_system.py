@@ -30,8 +30,8 @@ options:
   state:
     description:
       - V(present) creates the file system or brings it into the described form.
-      - V(absent) deletes the mount targets, waits until they are gone, and deletes the file system
-        B(with all its data).
+      - V(absent) deletes the access points and the mount targets, waits until these are gone, and
+        deletes the file system B(with all its data).
     type: str
     choices: [present, absent]
     default: present
@@ -187,11 +187,11 @@ file_system:
   returned: O(state=present)
   type: dict
   contains:
-    id:
+    file_system_id:
       description: Its ID.
       type: str
       sample: fs-0123456789abcdef0
-    arn:
+    file_system_arn:
       description: Its ARN.
       type: str
       sample: arn:aws:elasticfilesystem:eu-central-1:123456789012:file-system/fs-0123456789abcdef0
@@ -248,7 +248,7 @@ mount_targets:
   type: list
   elements: dict
   contains:
-    id:
+    mount_target_id:
       description: ID of the mount target.
       type: str
       sample: fsmt-0123456789abcdef0
@@ -283,6 +283,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
 from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api, finish
 from ansible_collections.multicompute.spin.plugins.module_utils._efs import (
     PLACEHOLDER,
+    read_access_points,
     set_tags,
     wanted_tags,
 )
@@ -455,7 +456,7 @@ def read_targets(api: Api, file_system_id: str) -> list[Options]:
     )
     targets = [
         {
-            "id": target["MountTargetId"],
+            "mount_target_id": target["MountTargetId"],
             "subnet_id": target["SubnetId"],
             "availability_zone_name": target.get("AvailabilityZoneName"),
             "ip_address": target.get("IpAddress"),
@@ -569,7 +570,7 @@ def set_targets(
     existing = {target["subnet_id"]: target for target in old or []}
     stale = existing.keys() - {target["subnet_id"] for target in targets}
     # A zone holds one mount target: the old one has to be gone before the new one comes.
-    delete_targets(api, [existing[subnet]["id"] for subnet in sorted(stale)])
+    delete_targets(api, [existing[subnet]["mount_target_id"] for subnet in sorted(stale)])
     for target in targets:
         current = existing.get(target["subnet_id"])
         groups = {"SecurityGroups": target["security_groups"]} if target["security_groups"] else {}
@@ -584,8 +585,8 @@ def set_targets(
         elif target["security_groups"] != current["security_groups"]:
             api.call(
                 "modify_mount_target_security_groups",
-                f"set the security groups of the mount target {current['id']}",
-                MountTargetId=current["id"],
+                f"set the security groups of the mount target {current['mount_target_id']}",
+                MountTargetId=current["mount_target_id"],
                 **groups,
             )
     if targets and api.module.params["wait"]:
@@ -678,7 +679,8 @@ def present(api: Api, params: Options) -> None:
 
 
 def result(found: Options, current: Options) -> Options:
-    file_system = {"id": found["FileSystemId"], "arn": found["FileSystemArn"]} | current
+    ids = {"file_system_id": found["FileSystemId"], "file_system_arn": found["FileSystemArn"]}
+    file_system = ids | current
     return {"mount_targets": file_system.pop("mount_targets"), "file_system": file_system}
 
 
@@ -687,7 +689,11 @@ def predicted(
 ) -> Options:
     """The result that a real run would have, with placeholders for what AWS assigns."""
     existing = {target["subnet_id"]: target for target in current.get("mount_targets", [])}
-    new = {"id": f"fsmt-{PLACEHOLDER}", "availability_zone_name": None, "ip_address": None}
+    new = {
+        "mount_target_id": f"fsmt-{PLACEHOLDER}",
+        "availability_zone_name": None,
+        "ip_address": None,
+    }
     targets = [
         existing.get(target["subnet_id"], new) | target
         for target in options.get("mount_targets", list(existing.values()))
@@ -702,27 +708,41 @@ def absent(api: Api, params: Options) -> None:
     if not found:
         finish(api.module, {}, {})
     file_system_id = found["FileSystemId"]
-    targets = read_targets(api, file_system_id)
-    before = {
-        "id": file_system_id,
-        "name": found["CreationToken"],
-        "mount_targets": target_options(targets),
-    }
-    if found["LifeCycleState"] == "deleting":
-        before = {}
-    elif not api.module.check_mode:
-        delete_targets(api, [target["id"] for target in targets])
-        api.call(
-            "delete_file_system",
-            f"delete the file system {file_system_id}",
-            missing=["FileSystemNotFound"],
-            # It stays "in use" for moments after its last mount target.
-            retry_on=["FileSystemInUse"],
-            FileSystemId=file_system_id,
-        )
-    if api.module.params["wait"] and not api.module.check_mode:
-        wait(api, "file_system_deleted", file_system_id, "gone")
+    before: Options = {}
+    if found["LifeCycleState"] != "deleting":
+        targets = read_targets(api, file_system_id)
+        points = read_access_points(api, file_system_id=file_system_id)
+        before = {
+            "file_system_id": file_system_id,
+            "name": found["CreationToken"],
+            "mount_targets": target_options(targets),
+            "access_points": sorted(point["access_point_id"] for point in points),
+        }
+    if not api.module.check_mode:
+        if before:
+            delete(api, file_system_id, targets, before["access_points"])
+        if params["wait"]:
+            wait(api, "file_system_deleted", file_system_id, "gone")
     finish(api.module, before, {})
+
+
+def delete(api: Api, file_system_id: str, targets: list[Options], points: list[str]) -> None:
+    for access_point_id in points:
+        api.call(
+            "delete_access_point",
+            f"delete the access point {access_point_id}",
+            missing=["AccessPointNotFound"],
+            AccessPointId=access_point_id,
+        )
+    delete_targets(api, [target["mount_target_id"] for target in targets])
+    api.call(
+        "delete_file_system",
+        f"delete the file system {file_system_id}",
+        missing=["FileSystemNotFound"],
+        # It stays "in use" for moments after its last mount target.
+        retry_on=["FileSystemInUse"],
+        FileSystemId=file_system_id,
+    )
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ def args(share: str, **changes: Any) -> dict[str, Any]:
         "posix_user": {"uid": 1000, "gid": 1000, "secondary_gids": [7, 5]},
         "root_directory": {
             "path": "/app",
-            "creation_info": {"owner_uid": 1000, "owner_gid": 1000, "permissions": "755"},
+            "owner_uid": 1000,
+            "owner_gid": 1000,
+            "permissions": "755",
         },
         "tags": {"project": "demo"},
     } | changes
@@ -50,12 +52,15 @@ def test_life(cloud: Any, share: str, converge: Any) -> None:
     same["root_directory"] = {"path": "app/"}
     assert converge(efs_access_point, same)["changed"] is False
     same["root_directory"] = args(share)["root_directory"] | {
-        "creation_info": {"owner_uid": "1000", "owner_gid": 1000, "permissions": "0755"}
+        "owner_uid": "1000",
+        "permissions": "0755",
     }
     assert converge(efs_access_point, same)["changed"] is False
 
     tagged = converge(efs_access_point, args(share, tags={"project": "other"}))
-    assert tagged["changed"] and tagged["access_point"]["id"] == point["id"]
+    assert (
+        tagged["changed"] and tagged["access_point"]["access_point_id"] == point["access_point_id"]
+    )
     assert tagged["access_point"]["tags"] == {"Name": "servers", "project": "other"}
 
     converge(efs_access_point, args(share, state="absent"))
@@ -73,21 +78,23 @@ def test_what_cannot_change_is_replaced_only_on_demand(
     ):
         for check in (True, False):
             refused = run_module(efs_access_point, args(share, **change), check=check)
-            assert f"EFS cannot change the access point {point['id']}" in refused["msg"]
+            assert (
+                f"EFS cannot change the access point {point['access_point_id']}" in refused["msg"]
+            )
             assert "recreate: true" in refused["msg"]
     change = {"file_system_id": share, "name": "servers", "recreate": True}
     change["root_directory"] = {"path": "/other"}
     replaced = converge(efs_access_point, change)["access_point"]
-    assert replaced["id"] != point["id"]
+    assert replaced["access_point_id"] != point["access_point_id"]
     # What the task does not mention stays as it was.
     assert replaced["posix_user"] == point["posix_user"] and replaced["tags"] == point["tags"]
     (left,) = cloud("efs").describe_access_points()["AccessPoints"]
-    assert left["AccessPointId"] == replaced["id"]
+    assert left["AccessPointId"] == replaced["access_point_id"]
 
 
 def test_permissions_that_yaml_turned_into_a_decimal_are_refused(share: str) -> None:
     wrong = args(share)
-    wrong["root_directory"]["creation_info"]["permissions"] = 0o755
+    wrong["root_directory"]["permissions"] = 0o755
     assert "which is no octal mode" in run_module(efs_access_point, wrong)["msg"]
 
 
@@ -103,7 +110,7 @@ def test_two_with_the_same_name_are_not_guessed_between(cloud: Any, share: str) 
 def test_check_mode_with_a_file_system_that_does_not_exist_yet(cloud: Any) -> None:
     predicted = run_module(efs_access_point, args("fs-00000000000000000"), check=True)
     assert predicted["changed"]
-    assert predicted["access_point"]["id"] == "fsap-00000000000000000"
+    assert predicted["access_point"]["access_point_id"] == "fsap-00000000000000000"
     assert predicted["access_point"]["file_system_id"] == "fs-00000000000000000"
 
 

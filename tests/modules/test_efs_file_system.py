@@ -59,7 +59,7 @@ def test_life(cloud: Any, network: dict[str, str], converge: Any) -> None:
     assert file_system["encrypted"] is True
     assert file_system["tags"] == {"Name": "share", "project": "demo", "number": "1"}
     assert file_system["lifecycle_policies"] == {"transition_to_ia": "AFTER_30_DAYS"}
-    assert file_system["policy"]["Statement"][0]["Resource"] == file_system["arn"]
+    assert file_system["policy"]["Statement"][0]["Resource"] == file_system["file_system_arn"]
     assert len(created["mount_targets"]) == 2
 
     # Written in another way, it is the same.
@@ -94,7 +94,7 @@ def test_life(cloud: Any, network: dict[str, str], converge: Any) -> None:
     for change, expected in updates:
         updated = converge(efs_file_system, {"name": "share"} | change)
         assert updated["changed"], change
-        assert updated["file_system"]["id"] == file_system["id"]
+        assert updated["file_system"]["file_system_id"] == file_system["file_system_id"]
         assert expected.items() <= updated["file_system"].items()
 
 
@@ -108,7 +108,7 @@ def test_mount_targets(cloud: Any, network: dict[str, str], converge: Any) -> No
         {"subnet_id": network["b1"]},
     )["mount_targets"]
     by_subnet = {target["subnet_id"]: target for target in groups}
-    assert {t["id"] for t in groups} == {t["id"] for t in first}
+    assert {t["mount_target_id"] for t in groups} == {t["mount_target_id"] for t in first}
     assert by_subnet[network["a0"]]["security_groups"] == [network["two"]]
 
     # The other subnet of zone b can only follow once the first target there is gone.
@@ -142,15 +142,18 @@ def test_one_zone(cloud: Any, network: dict[str, str], converge: Any) -> None:
     assert created["file_system"]["availability_zone_name"] == "eu-central-1a"
 
 
-def test_absent_takes_the_mount_targets_along(
+def test_absent_takes_mount_targets_and_access_points_along(
     cloud: Any, network: dict[str, str], converge: Any
 ) -> None:
     created = converge(
         efs_file_system, {"name": "share", "mount_targets": [{"subnet_id": network["a0"]}]}
     )
-    for args in ({"name": "share"}, {"file_system_id": created["file_system"]["id"]}):
+    file_system_id = created["file_system"]["file_system_id"]
+    cloud("efs").create_access_point(FileSystemId=file_system_id)
+    for args in ({"name": "share"}, {"file_system_id": file_system_id}):
         converge(efs_file_system, args | {"state": "absent"})
     assert cloud("efs").describe_file_systems()["FileSystems"] == []
+    assert cloud("efs").describe_access_points()["AccessPoints"] == []
     assert converge(efs_file_system, {"name": "share", "state": "absent"})["changed"] is False
 
 
@@ -158,7 +161,7 @@ def test_check_mode_with_parents_that_do_not_exist_yet(cloud: Any) -> None:
     args = {"name": "share", "mount_targets": [{"subnet_id": "subnet-00000000000000000"}]}
     predicted = run_module(efs_file_system, args, check=True)
     assert predicted["changed"]
-    assert predicted["file_system"]["id"] == "fs-00000000000000000"
+    assert predicted["file_system"]["file_system_id"] == "fs-00000000000000000"
     assert predicted["mount_targets"][0]["subnet_id"] == "subnet-00000000000000000"
     real = run_module(efs_file_system, args)
     assert "SubnetNotFound" in real["msg"]

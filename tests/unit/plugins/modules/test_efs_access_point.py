@@ -49,7 +49,7 @@ def test_creation_waits_and_repeats_with_the_same_token(aws: FakeAws) -> None:
     not_yet = AwsError("IncorrectFileSystemLifeCycleState", "creating", 409)
     aws.on("efs.CreateAccessPoint", [not_yet, AwsError("InternalServerError", "", 500), POINT])
     result = run_module(efs_access_point, ARGS)
-    assert result["access_point"]["state"] == "available", result
+    assert result["access_point"]["life_cycle_state"] == "available", result
     requests = aws.params("CreateAccessPoint")
     assert len(requests) == 3 and requests[0] == requests[1] == requests[2]
     assert aws.operations()[4:] == ["DescribeAccessPoints"] * 4
@@ -96,7 +96,7 @@ def test_all_250_are_found(aws: FakeAws) -> None:
     assert len(run_module(efs_access_point_info, {})["access_points"]) == 250
     args = {"name": "n249", "file_system_id": POINT["FileSystemId"]}
     last = run_module(efs_access_point, args)
-    assert last["access_point"]["id"] == f"fsap-{249:017}"
+    assert last["access_point"]["access_point_id"] == f"fsap-{249:017}"
 
 
 numbers = st.integers(0, 2**31)
@@ -116,15 +116,18 @@ def test_another_way_to_write_the_same_is_no_change(
         "posix_user": {"uid": uid, "gid": uid, "secondary_gids": sorted(gids)},
         "root_directory": {
             "path": f"/{path}",
-            "creation_info": {"owner_uid": uid, "owner_gid": uid, "permissions": mode},
+            "owner_uid": uid,
+            "owner_gid": uid,
+            "permissions": mode,
         },
         "tags": {"Name": "servers"},
     }
     random.shuffle(gids)
-    info = {"owner_uid": uid, "owner_gid": uid, "permissions": f"0{mode}"}
+    info = random.choice([(uid, uid, f"0{mode}"), (None, None, None)])
+    owner = dict(zip(("owner_uid", "owner_gid", "permissions"), info, strict=True))
     params = {
         "posix_user": {"uid": uid, "gid": uid, "secondary_gids": gids},
-        "root_directory": {"path": f"{path}/", "creation_info": random.choice([info, None])},
+        "root_directory": {"path": f"{path}/"} | owner,
         "tags": None,
     }
     options = wanted(params, current)

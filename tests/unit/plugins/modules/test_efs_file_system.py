@@ -98,7 +98,7 @@ def test_an_answer_lost_after_the_creation_makes_no_second_file_system(aws: Fake
     aws.on("efs.CreateFileSystem", [AwsError("InternalServerError", status=500), exists])
     aws.on("efs.DescribeMountTargets", {"MountTargets": []})
     result = run_module(efs_file_system, {"name": "share"})
-    assert result["file_system"]["id"] == FILE_SYSTEM["FileSystemId"]
+    assert result["file_system"]["file_system_id"] == FILE_SYSTEM["FileSystemId"]
 
 
 def test_a_mount_target_in_creation_is_neither_changed_nor_made_twice(aws: FakeAws) -> None:
@@ -129,6 +129,7 @@ def test_deletion_waits_for_the_mount_targets_and_for_the_end(aws: FakeAws) -> N
     gone = AwsError("MountTargetNotFound", "", 404)
     aws.on("efs.DescribeMountTargets", [targets(), deleting, gone])
     aws.on("efs.DescribeMountTargetSecurityGroups", {"SecurityGroups": [GROUP]})
+    aws.on("efs.DescribeAccessPoints", {"AccessPoints": []})
     aws.on("efs.DeleteMountTarget", {})
     aws.on("efs.DeleteFileSystem", [AwsError("FileSystemInUse", "in use", 409), {}])
     result = run_module(efs_file_system, {"name": "share", "state": "absent"})
@@ -137,6 +138,7 @@ def test_deletion_waits_for_the_mount_targets_and_for_the_end(aws: FakeAws) -> N
         "DescribeFileSystems",
         "DescribeMountTargets",
         "DescribeMountTargetSecurityGroups",
+        "DescribeAccessPoints",
         "DeleteMountTarget",
         *["DescribeMountTargets"] * 2,
         *["DeleteFileSystem"] * 2,
