@@ -99,7 +99,8 @@ class Api:
         try:
             get_waiter(self.client, waiter).wait(WaiterConfig=pace(timeout), **params)
         except WaiterError as error:
-            why = f" ({explain(error.last_response)})" if explain else ""
+            why = explain(error.last_response) if explain else ""
+            why = f" ({why})" * bool(why)
             self.module.fail_json_aws(error, msg=f"Could not {doing} within {timeout} s{why}")
         except (ClientError, BotoCoreError) as error:
             self.fail(error, doing)

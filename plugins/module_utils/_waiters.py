@@ -62,6 +62,13 @@ WAITERS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "DescribeAccessPoints",
         _gone("AccessPoints", "AccessPointNotFound"),
     ),
+    "targets_drained": (
+        "DescribeTargetHealth",
+        _gone(
+            "TargetHealthDescriptions[?TargetHealth.State == 'draining']",
+            "TargetGroupNotFound",
+        ),
+    ),
 }
 
 
