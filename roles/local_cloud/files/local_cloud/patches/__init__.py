@@ -9,7 +9,15 @@ from importlib import import_module
 from ..settings import Cloud
 
 # In this order; a later patch may build on an earlier one.
-MODULES: tuple[str, ...] = ("lifecycle", "elb", "efs", "ecs_containers", "ecs")
+MODULES: tuple[str, ...] = (
+    "lifecycle",
+    "elb",
+    "efs",
+    "ecs_containers",
+    "ecs",
+    "lambda_containers",
+    "lambda_functions",
+)
 
 
 def apply_all(cloud: Cloud) -> None:

@@ -46,7 +46,7 @@ def mount(
     point = efs._access_points.get(access_point_id) if access_point_id else None
     if access_point_id and (not point or point["FileSystemId"] != file_system_id):
         raise MountRefused(f"{file_system_id} has no access point {access_point_id}")
-    _require_mount_targets(file_system_id, subnets)
+    require_mount_targets(file_system_id, subnets)
     if not allowed("ClientMount", file_system, point, role_arn):
         raise MountRefused(
             f"access denied: {role_arn or 'a client without IAM'} may not "
@@ -58,7 +58,7 @@ def mount(
     return Mount(source, not allowed("ClientWrite", file_system, point, role_arn))
 
 
-def _require_mount_targets(file_system_id: str, subnets: Iterable[str]) -> None:
+def require_mount_targets(file_system_id: str, subnets: Iterable[str]) -> None:
     reachable = {
         target["AvailabilityZoneName"]
         for target in efs._mount_targets.values()
