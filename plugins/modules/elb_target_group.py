@@ -509,7 +509,7 @@ class TargetGroup:
             self.group,
             attributes["Attributes"],
             self.health,
-            tags["TagDescriptions"][0]["Tags"],
+            tags["TagDescriptions"][0].get("Tags", []),
         )
 
     def read_health(self) -> None:
