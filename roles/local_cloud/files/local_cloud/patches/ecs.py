@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import docker
@@ -30,7 +31,7 @@ from ministack.services import ecs
 
 from .. import containers
 from ..settings import Cloud
-from . import container_logs
+from . import container_logs, elb
 from .ecs_containers import TASK_LABEL, Record, definition, remove_volumes
 
 Response = tuple[int, dict[str, str], bytes]
@@ -141,8 +142,20 @@ def _check_health(task: Record, client: docker.DockerClient) -> None:
     if statuses:
         worst = ("UNHEALTHY", "UNKNOWN", "HEALTHY")
         task["healthStatus"] = min(statuses, key=worst.index)
-    if _service_key(task) and task["healthStatus"] == "UNHEALTHY":
+    if not (key := _service_key(task)) or task["lastStatus"] != "RUNNING":
+        return
+    if task["healthStatus"] == "UNHEALTHY":
         _replace(task, "Task failed container health checks")
+    elif "unhealthy" in _target_states(task) and _age(task) > _grace_seconds(key):
+        _replace(task, "Task failed ELB health checks")
+
+
+def _age(task: Record) -> float:
+    return time.time() - datetime.fromisoformat(task["startedAt"]).timestamp()
+
+
+def _grace_seconds(service_key: str) -> int:
+    return int(ecs._services[service_key].get("healthCheckGracePeriodSeconds", 0))
 
 
 def _replace(task: Record, reason: str) -> None:
@@ -178,7 +191,19 @@ def _is_healthy(service_key: str, task: Record) -> bool:
     checked = any(
         definition(task, container["name"]).get("healthCheck") for container in task["containers"]
     )
-    return not checked or task["healthStatus"] == "HEALTHY"
+    states = _target_states(task)
+    return (not checked or task["healthStatus"] == "HEALTHY") and not (
+        states & {None, "initial", "unhealthy"}
+    )
+
+
+def _target_states(task: Record) -> set[str | None]:
+    """What the target groups of the task's service say about it."""
+    service = ecs._services.get(_service_key(task)) or {}
+    return {
+        elb.state_of(balancer["targetGroupArn"], ecs._task_ip(task))
+        for balancer in service.get("loadBalancers", [])
+    }
 
 
 def _with_backoff(record: Any) -> Any:
@@ -265,6 +290,8 @@ def _count(task: Record) -> None:
 
 
 def _finish_stop(task: Record) -> None:
+    while "draining" in _target_states(task):
+        time.sleep(WATCH_SECONDS)
     task["lastStatus"] = "STOPPING"
     # Last started, first stopped: what others depend on goes last.
     for container, id_ in reversed(

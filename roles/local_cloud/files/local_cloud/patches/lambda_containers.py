@@ -202,16 +202,16 @@ def _address(container: Container) -> str:
 
 def _result(response: http.client.HTTPResponse, text: str) -> Record:
     try:
-        payload: Any = json.loads(text)
+        result: Record = {"body": json.loads(text)}
     except json.JSONDecodeError:
-        payload = text
+        result = {"body": text, "raw_payload": True}
+    payload = result["body"]
     if isinstance(payload, str) and lambda_svc._RIE_TIMEOUT_TEXT_RE.fullmatch(payload):
         return {**_failure("Sandbox.Timedout", payload), "timeout": True}
     header = response.headers.get("Lambda-Runtime-Function-Error-Type") or ""
     error = lambda_svc._classify_function_error(payload, header)
     if response.status >= 400 and not error:
         return _failure("Runtime.ExitError", text)
-    result = {"body": payload, "raw_payload": isinstance(payload, str)}
     return {**result, "error": True, "function_error": error} if error else result
 
 
