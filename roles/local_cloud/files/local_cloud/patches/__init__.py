@@ -11,6 +11,7 @@ from ..settings import Cloud
 # In this order; a later patch may build on an earlier one.
 MODULES: tuple[str, ...] = (
     "lifecycle",
+    "faults",
     "elb",
     "efs",
     "ecs_containers",
