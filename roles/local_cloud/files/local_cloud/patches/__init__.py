@@ -18,6 +18,11 @@ MODULES: tuple[str, ...] = (
     "ecs",
     "lambda_containers",
     "lambda_functions",
+    "ec2_machines",
+    "ec2_images",
+    "ec2_key_pairs",
+    "ec2_requests",
+    "ec2_instances",
 )
 
 

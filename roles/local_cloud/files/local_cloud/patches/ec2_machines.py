@@ -1,0 +1,146 @@
+"""EC2: an instance's machine is a container with systemd as its first process.
+
+It has a fixed address on the cloud's network, which it keeps while it is stopped. The user data
+is there as the seed that cloud-init's NoCloud source reads. File systems are below
+/run/local-cloud/efs, from where the image's `mount.efs` mounts them; what the instance's role
+may not write is read-only there.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tarfile
+from ipaddress import IPv4Address, IPv4Network
+from random import choice
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from ministack.core import container_reaper
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import ec2, efs, iam
+
+from .. import containers
+from ..settings import Cloud
+from . import efs_access
+from .efs import access_point_directory, directory
+
+Record = dict[str, Any]
+
+FILE_SYSTEMS = "/run/local-cloud/efs"
+STOP_SECONDS = 30
+
+_cloud: Cloud
+_client: docker.DockerClient
+
+
+def apply(cloud: Cloud) -> None:
+    global _cloud, _client
+    _cloud = cloud
+    _client = ec2._docker = docker.from_env(timeout=60)
+    ec2._ec2_container_name = lambda instance_id: f"{cloud.network}-{instance_id}"
+
+
+def find(instance: Record) -> Container | None:
+    try:
+        return _client.containers.get(ec2._ec2_container_name(instance["InstanceId"]))
+    except docker.errors.NotFound:
+        return None
+
+
+def free_address() -> str:
+    """An address of the half of the network that Docker gives nobody by itself."""
+    network = containers.find_network(_client, _cloud)
+    _, upper = IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"]).subnets()
+    used = {instance["PrivateIpAddress"] for instance in ec2._instances.all_values()}
+    # Any one, so that a former instance's address does not come back at once.
+    while str(address := IPv4Address(choice(range(int(upper[1]), int(upper[-1]))))) in used:
+        pass
+    return str(address)
+
+
+def boot(instance: Record, image: str) -> Container:
+    address = instance["PrivateIpAddress"]
+    container = _client.containers.create(
+        image,
+        name=ec2._ec2_container_name(instance["InstanceId"]),
+        hostname=f"ip-{address.replace('.', '-')}",
+        networking_config={
+            _cloud.network: _client.api.create_endpoint_config(ipv4_address=address)
+        },
+        # What systemd needs in a container. AppArmor's default profile forbids it to mount.
+        cgroupns="host",
+        cap_add=["SYS_ADMIN"],
+        security_opt=["apparmor=unconfined"],
+        tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
+        volumes=["/sys/fs/cgroup:/sys/fs/cgroup:rw", *_file_systems(instance)],
+        labels={
+            **container_reaper.own_labels("ec2"),
+            "instance_id": instance["InstanceId"],
+            "account_id": get_account_id(),
+            "region": get_region(),
+        },
+        detach=True,
+    )
+    container.put_archive("/", _seed(instance))
+    container.start()
+    return container
+
+
+def is_reachable(container: Container) -> bool:
+    """Whether the machine has come up so far that services start. Without systemd it has."""
+    status, output = container.exec_run(["systemctl", "is-system-running"])
+    return status in (126, 127) or output.strip() not in (b"", b"initializing", b"unknown")
+
+
+def _file_systems(instance: Record) -> list[str]:
+    profile = instance.get("IamInstanceProfile") or {}
+    record = iam._lookup_instance_profile(arn=profile.get("Arn", "")) or {}
+    role = next(
+        (f"arn:aws:iam::{get_account_id()}:role/{r}" for r in record.get("Roles", [])), None
+    )
+    writable = set()
+    for file_system in efs._file_systems.values():
+        id_ = file_system["FileSystemId"]
+        points = [p for p in efs._access_points.values() if p["FileSystemId"] == id_]
+        if efs_access.allowed("ClientWrite", file_system, None, role):
+            writable.add(directory(file_system))
+        writable |= {
+            access_point_directory(point)
+            for point in points
+            if efs_access.allowed("ClientWrite", file_system, point, role)
+        }
+    root = _cloud.file_systems
+    return [f"{root}:{FILE_SYSTEMS}:ro"] + [
+        f"{path}:{FILE_SYSTEMS}/{path.relative_to(root)}:rw" for path in sorted(writable)
+    ]
+
+
+def _role(instance: Record) -> str | None:
+    profile = instance.get("IamInstanceProfile") or {}
+    record = iam._lookup_instance_profile(arn=profile.get("Arn", "")) or {}
+    roles = [f"arn:aws:iam::{get_account_id()}:role/{name}" for name in record.get("Roles", [])]
+    return next(iter(roles), None)
+
+
+def _seed(instance: Record) -> bytes:
+    """/var/lib/cloud/seed/nocloud, as a tar."""
+    meta_data: Record = {
+        "instance-id": instance["InstanceId"],
+        "local-hostname": f"ip-{instance['PrivateIpAddress'].replace('.', '-')}",
+    }
+    if key := ec2._key_pairs.get(instance["KeyName"]):
+        meta_data["public-keys"] = [key["PublicKey"]]
+    files = {
+        "meta-data": json.dumps(meta_data).encode(),  # YAML, too
+        "user-data": base64.b64decode(instance["UserData"]) or b"#cloud-config\n{}\n",
+    }
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"var/lib/cloud/seed/nocloud/{name}")
+            member.size, member.mode = len(content), 0o600
+            tar.addfile(member, io.BytesIO(content))
+    return archive.getvalue()
