@@ -13,6 +13,7 @@ import yaml
 
 from .conftest import (
     ACCESS_POINT,
+    CHECKOUT,
     FILE_SYSTEM,
     RUNTIME,
     VERSION,
@@ -34,13 +35,18 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         seed = tmp_path_factory.mktemp("seed")
         (seed / "meta-data").write_text(f"instance-id: {INSTANCE_ID}\n")
         defaults = {
+            "role_path": str(CHECKOUT / "roles/instance"),
             "instance_baked": True,
             "instance_file_system_id": FILE_SYSTEM,
             "instance_access_point_id": ACCESS_POINT,
             "instance_runtime": "wasmtime",
         }
         rendered = playbook(
-            "user_data.yml", user_data=str(seed / "user-data"), **defaults | variables
+            "user_data.yml",
+            "--inventory",
+            "localhost,",
+            user_data=str(seed / "user-data"),
+            **defaults | variables,
         )
         assert rendered.returncode == 0, rendered.stdout
         return seed
@@ -103,7 +109,8 @@ def test_the_server_is_locked_down(instance: Machine) -> None:
     print(exposure)
     level = float(exposure.split("multicompute.service:")[1].split()[0])
     assert level < 2.0, exposure
-    assert "512" in instance.run("systemctl", "status", "--no-pager", "multicompute.service")
+    limit = instance.run("systemctl", "show", "--property=MemoryMax", "multicompute.service")
+    assert limit.strip() == f"MemoryMax={512 * 2**20}"
 
 
 def test_a_killed_server_comes_back(instance: Machine) -> None:
