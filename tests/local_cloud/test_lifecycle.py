@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from ministack.core import container_reaper
 
 from .conftest import Api, LocalCloud, answers, free_port, until
 
@@ -41,13 +42,6 @@ def test_start_and_stop_are_idempotent_and_keep_state(cloud: LocalCloud) -> None
     assert cloud("status")["running"] is False
     cloud("start")
     assert vpcs(cloud) == {vpc}
-
-
-def test_it_listens_on_loopback_and_on_its_own_gateway_only(cloud: LocalCloud) -> None:
-    cloud("start")
-    network = docker.from_env().networks.get(f"multicompute-{cloud.name}")
-    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
-    assert listening(cloud.port) == {"127.0.0.1", gateway}
 
 
 def test_state_survives_kill_9(cloud: LocalCloud) -> None:
@@ -81,16 +75,7 @@ def test_the_port_in_use_is_named_with_its_holder(cloud: LocalCloud) -> None:
     assert "local_cloud_port" in result.stderr
 
 
-def test_another_port_for_a_running_cloud_is_refused(cloud: LocalCloud) -> None:
-    cloud("start")
-    other = LocalCloud(cloud.port + 1, cloud.home, cloud.name)
-    assert f"already runs on port {cloud.port}" in other.run("start").stderr
-
-
-def test_docker_that_is_not_running_is_named(
-    make_local_cloud: Callable[..., LocalCloud],
-) -> None:
-    cloud = make_local_cloud()
+def test_docker_that_is_not_running_is_named(cloud: LocalCloud) -> None:
     broken = LocalCloud(
         cloud.port, cloud.home, cloud.name, {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
     )
@@ -110,48 +95,61 @@ def test_a_daemon_that_ends_at_start_shows_its_log(cloud: LocalCloud) -> None:
     assert f"network with name multicompute-{cloud.name} already exists" in result.stderr
 
 
+def test_it_listens_on_loopback_and_on_its_own_gateway_only(local_cloud: LocalCloud) -> None:
+    network = docker.from_env().networks.get(f"multicompute-{local_cloud.name}")
+    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+    assert listening(local_cloud.port) == {"127.0.0.1", gateway}
+
+
+def test_another_port_for_a_running_cloud_is_refused(local_cloud: LocalCloud) -> None:
+    other = LocalCloud(free_port(), local_cloud.home, local_cloud.name)
+    assert f"already runs on port {local_cloud.port}" in other.run("start").stderr
+
+
 @pytest.mark.parametrize("command", ["start", "purge"])
 def test_the_name_of_a_cloud_in_another_home_is_refused(
-    command: str, cloud: LocalCloud, tmp_path: Path
+    command: str, local_cloud: LocalCloud, tmp_path: Path
 ) -> None:
+    other = LocalCloud(free_port(), tmp_path, local_cloud.name)
+    refusal = f"the name belongs to the local cloud in {local_cloud.home}"
+    assert refusal in other.run(command).stderr
+    assert local_cloud("status")["running"] is True
+
+
+def test_a_restart_removes_orphans_and_purge_everything_but_nothing_of_another_cloud(
+    cloud: LocalCloud, local_cloud: LocalCloud
+) -> None:
+    client = docker.from_env()
     cloud("start")
-    other = LocalCloud(free_port(), tmp_path, cloud.name)
-    assert f"the name belongs to the local cloud in {cloud.home}" in other.run(command).stderr
-    assert cloud("status")["running"] is True
+    other = start_container(client, local_cloud)
+    orphan = start_container(client, cloud)
+    cloud("stop")
+    assert containers(client, cloud) == {orphan: "running"}  # stop leaves them
+    cloud("start")
+    assert containers(client, cloud) == {}
 
-
-def test_purge_removes_all_that_the_cloud_made_and_nothing_else(
-    make_local_cloud: Callable[..., LocalCloud],
-) -> None:
-    client = docker.from_env()
-    mine, other = make_local_cloud(), make_local_cloud()
-    for cloud in (mine, other):
-        cloud("start")
-        start_container(client, cloud)
-    pid = mine.pid
-    assert mine("purge") == {"changed": True}
-    assert not mine.home.exists()
-    assert not client.networks.list(names=[f"multicompute-{mine.name}"])
-    assert containers(client, mine) == []
+    client.containers.get(start_container(client, cloud)).commit("multicompute-test/committed")
+    mount = cloud.home / "mount"
+    mount.mkdir()
+    subprocess.run(["mount", "--bind", cloud.home / "state", mount], check=True)
+    pid = cloud.pid
+    assert cloud("purge") == {"changed": True}
+    assert not cloud.home.exists()
+    assert str(mount) not in Path("/proc/self/mounts").read_text()
+    assert not client.networks.list(names=[f"multicompute-{cloud.name}"])
+    assert not client.images.list("multicompute-test/committed")
+    assert containers(client, cloud) == {}
     assert ended(pid)
-    assert mine("purge") == {"changed": False}
-    assert other("status")["running"] is True
-    assert [c.status for c in containers(client, other)] == ["running"]
+    assert cloud("purge") == {"changed": False}
+
+    assert local_cloud("status")["running"] is True
+    assert containers(client, local_cloud) == {other: "running"}
+    client.containers.get(other).remove(force=True)
 
 
-def test_orphans_are_removed_at_start_and_other_clouds_containers_are_not(
-    make_local_cloud: Callable[..., LocalCloud],
-) -> None:
-    client = docker.from_env()
-    mine, other = make_local_cloud(), make_local_cloud()
-    for cloud in (mine, other):
-        cloud("start")
-        start_container(client, cloud)
-    mine("stop")
-    assert [c.status for c in containers(client, mine)] == ["running"]  # stop leaves them
-    mine("start")
-    assert containers(client, mine) == []
-    assert [c.status for c in containers(client, other)] == ["running"]
+def test_upstream_tells_clouds_apart_by_their_port_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "4566")
+    assert container_reaper.instance_id() == f"{socket.gethostname()}:4566"
 
 
 def ended(pid: int) -> bool:
@@ -162,13 +160,15 @@ def ended(pid: int) -> bool:
         return True
 
 
-def containers(client: docker.DockerClient, cloud: LocalCloud) -> list:
+def containers(client: docker.DockerClient, cloud: LocalCloud) -> dict[str, str]:
+    """Status by ID."""
     label = f"multicompute.local-cloud={cloud.name}"
-    return client.containers.list(all=True, filters={"label": label})
+    found = client.containers.list(all=True, filters={"label": label})
+    return {container.id: container.status for container in found}
 
 
-def start_container(client: docker.DockerClient, cloud: LocalCloud) -> None:
-    client.containers.run(
+def start_container(client: docker.DockerClient, cloud: LocalCloud) -> str:
+    container = client.containers.run(
         "debian:trixie-slim",
         ["sleep", "300"],
         detach=True,
@@ -176,3 +176,4 @@ def start_container(client: docker.DockerClient, cloud: LocalCloud) -> None:
         network=f"multicompute-{cloud.name}",
         labels={"multicompute.local-cloud": cloud.name},
     )
+    return container.id

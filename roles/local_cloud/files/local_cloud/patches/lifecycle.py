@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable
 
 import docker
@@ -66,9 +67,13 @@ def stop() -> None:
 
 
 async def _save_often() -> None:
+    spent = 0.0
     while True:
-        await asyncio.sleep(SAVE_SECONDS)
+        # State that takes long to write is written less often: a twentieth of the time at most.
+        await asyncio.sleep(max(SAVE_SECONDS, 20 * spent))
+        started = time.monotonic()
         save_changed()
+        spent = time.monotonic() - started
 
 
 def save_changed() -> None:
