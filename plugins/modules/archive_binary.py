@@ -52,7 +52,7 @@ attributes:
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 author:
-  - The multicompute.spin authors (@multicompute)
+  - The multicompute.spin authors
 """
 
 EXAMPLES = r"""
@@ -163,6 +163,8 @@ def install(module: AnsibleModule, work: Path) -> str:
     """Bring the executable to its path; an interruption leaves the old one or a new whole one."""
     params = module.params
     path = Path(params["path"])
+    if not path.parent.is_dir():
+        raise ArchiveError(f"the directory {path.parent} does not exist: create it first")
     archive, binary, record = work / "archive", work / "binary", work / "record"
     download(module, params["url"], archive)
     verify(archive, params["url"], params["sha256"])

@@ -63,7 +63,7 @@ attributes:
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 author:
-  - The multicompute.spin authors (@multicompute)
+  - The multicompute.spin authors
 """
 
 EXAMPLES = r"""

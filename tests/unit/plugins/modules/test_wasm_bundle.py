@@ -1,0 +1,203 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bundle with a stand-in for wasmtime; the real one compiles in tests/runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.multicompute.spin.plugins.modules import wasm_bundle
+from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
+
+HEADER = b"\0asm\x0d\0\x01\0"
+CORE_MODULE = b"\0asm\x01\0\0\0"
+EXPORT = b"wasi:http/incoming-handler@0.2.0"
+ZEROS = "0" * 64
+
+
+def section(number: int, content: bytes) -> bytes:
+    assert len(content) < 128
+    return bytes([number, len(content)]) + content
+
+
+def component(text: bytes = b"hello") -> bytes:
+    return HEADER + section(0, text) + section(11, EXPORT)
+
+
+@pytest.fixture
+def args(tmp_path: Path) -> dict[str, Any]:
+    source = tmp_path / "source"
+    (source / "src").mkdir(parents=True)
+    (source / "src/lib.rs").write_text("// app\n")
+    wasm = tmp_path / "app.wasm"
+    wasm.write_bytes(component())
+    os.utime(source / "src/lib.rs", (1_600_000_000, 1_600_000_000))
+    wasmtime = tmp_path / "wasmtime"
+    wasmtime.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = --version ]; then echo "wasmtime 1.2.3 (0a1b2c 2025-01-01)"; exit; fi\n'
+        f"echo run >>{tmp_path}/compilations\n"
+        'if grep -q invalid "$6"; then echo "error: not valid" >&2; exit 1; fi\n'
+        'echo "$1 $2 $3" >"$5"\n'
+    )
+    wasmtime.chmod(0o755)
+    return {
+        "wasm": str(wasm),
+        "version": "1.0.0",
+        "dest": str(tmp_path / "app.tar"),
+        "source": str(source),
+        "toolchain": "rustc 1.85.1",
+        "wasmtime": str(wasmtime),
+        "architectures": ["arm64", "amd64"],
+    }
+
+
+def members(args: dict[str, Any]) -> dict[str, bytes]:
+    with tarfile.open(args["dest"], "r:") as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+
+
+def git(args: dict[str, Any], *command: str) -> str:
+    identity = {
+        "GIT_AUTHOR_DATE": "2024-05-06T07:08:09Z",
+        "GIT_COMMITTER_DATE": "2024-05-06T07:08:09Z",
+    }
+    identity |= {
+        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    run = ["git", "-C", args["source"], *command]
+    return subprocess.run(
+        run, check=True, text=True, capture_output=True, env=os.environ | identity
+    ).stdout.strip()
+
+
+def test_bundle_holds_what_release_json_says(args: dict[str, Any]) -> None:
+    done = run_module(wasm_bundle, args)
+    assert done["changed"]
+    files = members(args)
+    release = json.loads(files.pop("release.json"))
+    assert release == done["release"]
+    assert set(files) == {
+        "app.wasm",
+        "aot/wasmtime-1.2.3-amd64.cwasm",
+        "aot/wasmtime-1.2.3-arm64.cwasm",
+    }
+    assert release["files"] == {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in files.items()
+    }
+    assert {key: release[key] for key in release if key != "files"} == {
+        "version": "1.0.0",
+        "target": "wasm32-wasip1",
+        "toolchain": "rustc 1.85.1",
+        "wasmtime": "1.2.3",
+        "git_revision": None,
+        "built_at": "2020-09-13T12:26:40Z",
+    }
+    assert (
+        files["aot/wasmtime-1.2.3-arm64.cwasm"] == b"compile --target aarch64-unknown-linux-gnu\n"
+    )
+    assert files["aot/wasmtime-1.2.3-amd64.cwasm"] == b"compile --target x86_64-unknown-linux-gnu\n"
+    assert done["wasm_sha256"] == hashlib.sha256(component()).hexdigest()
+    assert done["bundle_sha256"] == hashlib.sha256(Path(args["dest"]).read_bytes()).hexdigest()
+
+
+def test_same_input_gives_the_same_bytes_and_is_not_compiled_again(
+    args: dict[str, Any], tmp_path: Path
+) -> None:
+    done = run_module(wasm_bundle, args)
+    other = run_module(wasm_bundle, args | {"dest": str(tmp_path / "other.tar")})
+    assert other["bundle_sha256"] == done["bundle_sha256"]
+    assert (tmp_path / "compilations").read_text().count("run") == 4
+    for check in (True, False):
+        again = run_module(wasm_bundle, args, check=check)
+        assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"]
+        assert again["bundle_sha256"] == done["bundle_sha256"]
+    assert (tmp_path / "compilations").read_text().count("run") == 4
+
+
+def test_check_mode_predicts_each_change(args: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "next.wasm").write_bytes(component(b"next"))
+    for change in (
+        {},
+        {"version": "1.1.0"},
+        {"wasm": str(tmp_path / "next.wasm")},
+        {"toolchain": "rustc 1.86.0"},
+        {"architectures": ["amd64"]},
+        {"wasmtime": None},
+    ):
+        args |= change
+        before = Path(args["dest"]).read_bytes() if Path(args["dest"]).exists() else None
+        predicted = run_module(wasm_bundle, args, check=True)
+        assert before == (Path(args["dest"]).read_bytes() if before else None)
+        done = run_module(wasm_bundle, args)
+        assert predicted["changed"] and done["changed"], change
+        assert predicted["wasm_sha256"] == done["wasm_sha256"]
+        assert predicted["bundle_sha256"] == ZEROS
+        assert predicted["diff"]["before"] == done["diff"]["before"]
+        assert set(predicted["release"]["files"]) == set(done["release"]["files"])
+        assert not run_module(wasm_bundle, args)["changed"]
+
+
+def test_check_mode_before_the_component_is_built(args: dict[str, Any]) -> None:
+    Path(args["wasm"]).unlink()
+    predicted = run_module(wasm_bundle, args, check=True)
+    assert predicted["changed"] and predicted["wasm_sha256"] == ZEROS
+    assert "does not exist" in run_module(wasm_bundle, args)["msg"]
+    # A component that the user gives is not built by any task before.
+    assert "does not exist" in run_module(wasm_bundle, args | {"source": None}, check=True)["msg"]
+
+
+def test_a_damaged_bundle_is_made_again(args: dict[str, Any]) -> None:
+    done = run_module(wasm_bundle, args)
+    dest = Path(args["dest"])
+    dest.write_bytes(dest.read_bytes().replace(b"hello", b"jello"))
+    repaired = run_module(wasm_bundle, args)
+    assert repaired["changed"] and repaired["bundle_sha256"] == done["bundle_sha256"]
+
+
+def test_revision_and_time_come_from_git_only_when_all_is_committed(args: dict[str, Any]) -> None:
+    git(args, "init", "--quiet")
+    git(args, "add", ".")
+    assert run_module(wasm_bundle, args)["release"]["git_revision"] is None
+    git(args, "commit", "--quiet", "-m", "x")
+    release = run_module(wasm_bundle, args)["release"]
+    assert release["git_revision"] == git(args, "rev-parse", "HEAD")
+    assert release["built_at"] == "2024-05-06T07:08:09Z"
+    (Path(args["source"]) / "src/lib.rs").write_text("// changed\n")
+    assert run_module(wasm_bundle, args)["release"]["git_revision"] is None
+
+
+def test_what_cargo_wrote_is_not_the_time_of_the_source(args: dict[str, Any]) -> None:
+    (Path(args["source"]) / "target").mkdir()
+    (Path(args["source"]) / "target/new").write_text("")
+    assert run_module(wasm_bundle, args)["release"]["built_at"].startswith("2020-09-13")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (CORE_MODULE + section(1, b"x"), {}, "core WebAssembly module, not a component"),
+        (component()[:-3], {}, "truncated"),
+        (component()[: len(HEADER) + 7], {}, "does not answer HTTP requests"),
+        (b"ELF", {}, "no WebAssembly component"),
+        (b"", {}, "no WebAssembly component"),
+        (component(b"invalid"), {}, "cannot be compiled for amd64: error: not valid"),
+        (component(), {"wasm_sha256": ZEROS}, "expected 000"),
+        (component(), {"version": "1.0"}, "semantic versioning"),
+    ],
+)
+def test_what_is_no_release_is_refused_and_leaves_no_bundle(
+    args: dict[str, Any], content: bytes, options: dict[str, Any], message: str
+) -> None:
+    Path(args["wasm"]).write_bytes(content)
+    failed = run_module(wasm_bundle, args | options)
+    assert failed["failed"] and message in failed["msg"] and args["wasm"] in failed["msg"]
+    assert not Path(args["dest"]).exists()
