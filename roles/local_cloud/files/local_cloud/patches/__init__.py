@@ -13,6 +13,7 @@ MODULES: tuple[str, ...] = (
     "lifecycle",
     "faults",
     "elb",
+    "ecr",
     "efs",
     "ecs_containers",
     "ecs",
