@@ -1,0 +1,310 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Listener and function target against the local cloud, whose load balancer carries requests."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.multicompute.spin.plugins.modules import (
+    elb_lambda_target,
+    elb_weighted_listener,
+)
+from ansible_collections.multicompute.spin.tests.local_cloud import conftest as local
+from ansible_collections.multicompute.spin.tests.local_cloud.balancing import Balancer, targets
+from ansible_collections.multicompute.spin.tests.local_cloud.test_elb_lambda import function
+from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
+
+Run = Callable[..., dict[str, Any]]
+
+make_local_cloud = local.make_local_cloud
+local_cloud = local.local_cloud
+
+
+@pytest.fixture(autouse=True)
+def account(local_cloud: local.LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_PROFILE", "AWS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_cloud.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", local.REGION)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+
+
+@pytest.fixture
+def faults(local_cloud: local.LocalCloud) -> Iterator[Callable[..., None]]:
+    """Replaces the faults of the local cloud; those before must all have been met."""
+
+    def call(method: str, content: Any = None) -> list[dict[str, Any]]:
+        request = urllib.request.Request(
+            f"{local_cloud.endpoint}/_local_cloud/faults",
+            method=method,
+            data=json.dumps(content).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def inject(*entries: dict[str, Any]) -> None:
+        before = call("GET")
+        call("PUT", entries)
+        assert all(fault["hits"] for fault in before), before
+
+    yield inject
+    inject()
+
+
+@pytest.fixture
+def balancer(local_cloud: local.LocalCloud) -> Iterator[Balancer]:
+    """A load balancer of its own, without a listener."""
+    made = Balancer(local_cloud)
+    made.listen({made.add_group("lambda"): 1})
+    made.elb.delete_listener(ListenerArn=made.listener)
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def groups(balancer: Balancer) -> Iterator[dict[str, str]]:
+    """Target groups of a, b and c, whose targets answer with their name."""
+    with targets("a", "b", "c") as servers:
+        arns = {}
+        for server in servers:
+            arns[server.name] = balancer.add_group()
+            balancer.elb.register_targets(
+                TargetGroupArn=arns[server.name], Targets=[server.registration]
+            )
+        yield arns
+
+
+def listener(balancer: Balancer, **options: Any) -> dict[str, Any]:
+    return {"load_balancer_arn": balancer.arn, "port": balancer.port, **options}
+
+
+def weights(groups: dict[str, str], **of: int | None) -> list[dict[str, Any]]:
+    return [
+        {"target_group_arn": groups[name]} | ({} if weight is None else {"weight": weight})
+        for name, weight in of.items()
+    ]
+
+
+def wait_healthy(balancer: Balancer, *arns: str) -> None:
+    for arn in arns:
+        local.until(lambda arn=arn: set(balancer.states(arn).values()) == {"healthy"})
+
+
+def test_requests_follow_the_weights(
+    balancer: Balancer, groups: dict[str, str], converge: Run
+) -> None:
+    def weigh(purge: bool = True, **of: int | None) -> dict[str, Any]:
+        args = listener(balancer, target_groups=weights(groups, **of), purge_target_groups=purge)
+        return converge(elb_weighted_listener, args)
+
+    assert weigh(purge=False)["changed"]
+    assert balancer.get()[0] == 503
+    weigh(purge=False, a=None)
+    weigh(purge=False, b=None, c=None)
+    wait_healthy(balancer, *groups.values())
+    assert Counter(balancer.names(10)) == {"a": 10}
+    weigh(purge=False, b=1)
+    weigh(purge=False, c=1)
+    assert Counter(balancer.names(30)) == {"a": 10, "b": 10, "c": 10}
+    weigh(a=0, b=90, c=10)
+    assert Counter(balancer.names(10)) == {"b": 9, "c": 1}
+    weigh(a=None, c=None)
+    assert Counter(balancer.names(10)) == {"c": 10}
+    name = groups["c"].split("/")[1]
+    leaving = [{"target_group_name": name, "state": "absent"}]
+    converge(
+        elb_weighted_listener,
+        listener(balancer, target_groups=leaving, purge_target_groups=False),
+    )
+    assert Counter(balancer.names(10)) == {"a": 10}, "the last one left carries the requests"
+    assert converge(elb_weighted_listener, listener(balancer, state="absent"))["changed"]
+    assert not converge(elb_weighted_listener, listener(balancer, state="absent"))["changed"]
+    with pytest.raises(OSError):
+        balancer.get()
+
+
+def test_what_others_changed_is_put_right(
+    balancer: Balancer, groups: dict[str, str], converge: Run
+) -> None:
+    args = listener(balancer, target_groups=weights(groups, a=1, b=1), tags={"team": "wasm"})
+    arn = converge(elb_weighted_listener, args)["listener"]["listener_arn"]
+    other = {"Type": "forward", "TargetGroupArn": groups["c"]}
+    balancer.elb.modify_listener(ListenerArn=arn, DefaultActions=[other])
+    balancer.elb.remove_tags(ResourceArns=[arn], TagKeys=["team"])
+    restored = converge(elb_weighted_listener, args)
+    assert restored["changed"]
+    assert restored["listener"]["tags"] == {"team": "wasm"}
+    wait_healthy(balancer, groups["a"], groups["b"])
+    assert Counter(balancer.names(10)) == {"a": 5, "b": 5}
+
+
+def test_stickiness(balancer: Balancer, groups: dict[str, str], converge: Run) -> None:
+    args = listener(balancer, target_groups=weights(groups, a=1, b=1))
+    converge(elb_weighted_listener, {**args, "stickiness_duration": 60})
+    assert not converge(elb_weighted_listener, args)["changed"]
+    assert converge(elb_weighted_listener, {**args, "stickiness_duration": 0})["changed"]
+
+
+def test_an_unknown_target_group_is_named(balancer: Balancer, groups: dict[str, str]) -> None:
+    unknown = groups["b"].replace("targetgroup/", "targetgroup/x")
+    args = listener(balancer, target_groups=[{"target_group_arn": groups["a"]}])
+    args["target_groups"].append({"target_group_arn": unknown})
+    assert (
+        f"target group {unknown} does not exist" in run_module(elb_weighted_listener, args)["msg"]
+    )
+    assert balancer.elb.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"] == []
+
+
+def test_more_groups_than_aws_allows(balancer: Balancer) -> None:
+    args = listener(
+        balancer,
+        target_groups=[{"target_group_arn": balancer.add_group("lambda")} for _ in range(6)],
+    )
+    result = run_module(elb_weighted_listener, args)
+    assert result["failed"]
+    assert f"Could not create the listener for port {balancer.port}" in result["msg"]
+
+
+@pytest.mark.parametrize("kind", ["throttling", "unavailable"])
+def test_a_busy_api_is_retried(
+    balancer: Balancer, groups: dict[str, str], faults: Callable[..., None], kind: str
+) -> None:
+    steps = [
+        (
+            listener(balancer, target_groups=weights(groups, a=1)),
+            ["DescribeListeners", "DescribeTargetGroups", "CreateListener"],
+        ),
+        (
+            listener(balancer, target_groups=weights(groups, b=1), tags={"x": "y"}),
+            ["DescribeTags", "ModifyListener", "AddTags"],
+        ),
+        (listener(balancer, state="absent"), ["DeleteListener"]),
+    ]
+    for args, actions in steps:
+        faults(
+            *(
+                {"action": f"elasticloadbalancing:{action}", "kind": kind, "count": 1}
+                for action in actions
+            )
+        )
+        result = run_module(elb_weighted_listener, args)
+        assert not result.get("failed"), result["msg"]
+        assert result["changed"]
+
+
+@pytest.mark.parametrize("action", ["CreateListener", "ModifyListener", "AddTags"])
+def test_a_connection_that_is_cut_leaves_nothing_twice(
+    balancer: Balancer, groups: dict[str, str], faults: Callable[..., None], action: str
+) -> None:
+    if action != "CreateListener":
+        run_module(elb_weighted_listener, listener(balancer, target_groups=weights(groups, b=1)))
+    args = listener(balancer, target_groups=weights(groups, a=1), tags={"x": "y"})
+    faults({"action": f"elasticloadbalancing:{action}", "kind": "cut"})
+    run_module(elb_weighted_listener, args)
+    faults()
+    run_module(elb_weighted_listener, args)
+    assert not run_module(elb_weighted_listener, args)["changed"]
+    assert len(balancer.elb.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"]) == 1
+
+
+def test_a_refusal_says_which_action_to_allow(
+    balancer: Balancer, faults: Callable[..., None]
+) -> None:
+    faults({"action": "elasticloadbalancing:CreateListener", "kind": "denied"})
+    result = run_module(elb_weighted_listener, listener(balancer))
+    assert "allow elasticloadbalancing:CreateListener to the identity" in result["msg"]
+
+
+# --- functions ----------------------------------------------------------------------------------
+
+
+def alias(local_cloud: local.LocalCloud, function_arn: str) -> str:
+    client = local_cloud.client("lambda")
+    version = client.publish_version(FunctionName=function_arn)["Version"]
+    made = client.create_alias(FunctionName=function_arn, Name="live", FunctionVersion=version)
+    return made["AliasArn"]
+
+
+def policy(local_cloud: local.LocalCloud, arn: str) -> list[dict[str, Any]]:
+    client = local_cloud.client("lambda")
+    try:
+        answer = client.get_policy(FunctionName=arn)
+    except client.exceptions.ResourceNotFoundException:
+        return []
+    return json.loads(answer["Policy"])["Statement"]
+
+
+def test_a_function_answers_is_replaced_and_leaves(
+    balancer: Balancer, local_cloud: local.LocalCloud, converge: Run
+) -> None:
+    group = balancer.groups[0]
+    run_module(
+        elb_weighted_listener, listener(balancer, target_groups=[{"target_group_arn": group}])
+    )
+    with function(local_cloud, "first") as first, function(local_cloud, "second") as second:
+        args = {"target_group_arn": group, "function_arn": alias(local_cloud, first)}
+        assert converge(elb_lambda_target, args)["changed"]
+        assert balancer.get()[0] == 201
+        assert "x-single" in balancer.get()[1]
+        assert converge(elb_lambda_target, {**args, "multi_value_headers": True})["changed"]
+        assert balancer.get()[1].get_all("x-multi") == ["1", "2"]
+
+        replaced = {"target_group_arn": group, "function_arn": alias(local_cloud, second)}
+        result = converge(elb_lambda_target, replaced)
+        assert result["targets"] == result["permissions"] == [replaced["function_arn"]]
+        assert policy(local_cloud, args["function_arn"]) == []
+        assert balancer.get()[0] == 201
+
+        converge(elb_lambda_target, {"target_group_arn": group, "state": "absent"})
+        assert policy(local_cloud, replaced["function_arn"]) == []
+        assert balancer.get()[0] == 503
+
+
+def test_a_function_that_does_not_exist(balancer: Balancer) -> None:
+    arn = f"arn:aws:lambda:{local.REGION}:000000000000:function:nobody:live"
+    args = {"target_group_arn": balancer.groups[0], "function_arn": arn}
+    assert run_module(elb_lambda_target, args, check=True)["changed"]
+    assert f"Could not read function {arn}" in run_module(elb_lambda_target, args)["msg"]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "lambda:GetPolicy",
+        "lambda:GetFunctionConfiguration",
+        "lambda:AddPermission",
+        "elasticloadbalancing:RegisterTargets",
+        "elasticloadbalancing:DescribeTargetHealth",
+        "elasticloadbalancing:ModifyTargetGroupAttributes",
+    ],
+)
+@pytest.mark.parametrize("kind", ["throttling", "unavailable", "cut"])
+def test_after_any_fault_a_second_run_converges(
+    balancer: Balancer,
+    local_cloud: local.LocalCloud,
+    faults: Callable[..., None],
+    action: str,
+    kind: str,
+) -> None:
+    with function(local_cloud, "faulty") as arn:
+        args = {
+            "target_group_arn": balancer.groups[0],
+            "function_arn": alias(local_cloud, arn),
+            "multi_value_headers": True,
+        }
+        faults({"action": action, "kind": kind, "count": 1})
+        first = run_module(elb_lambda_target, args)
+        assert kind == "cut" or not first.get("failed"), first["msg"]
+        faults()
+        second = run_module(elb_lambda_target, args)
+        assert not second.get("failed"), second["msg"]
+        assert not run_module(elb_lambda_target, args)["changed"]
+        assert len(policy(local_cloud, args["function_arn"])) == 1
+        run_module(elb_lambda_target, {"target_group_arn": balancer.groups[0], "state": "absent"})
