@@ -79,6 +79,27 @@ def test_without_a_release_it_names_the_path_and_the_fix(serve: Any, share: Path
     assert "publish and activate a release" in errors
 
 
+def test_serves_the_release_that_it_is_told_to(
+    serve: Callable[..., subprocess.Popen[str]], share: Path
+) -> None:
+    activate(share)
+    (share / "releases/1.3.0").mkdir()
+    (share / "releases/1.3.0/app.wasm").write_text("wasm")
+    output, _ = serve(APP_RELEASE="1.3.0").communicate(timeout=10)
+    assert "argument RELEASE=1.3.0\n" in output
+    assert f"argument {share}/releases/1.3.0/app.wasm\n" in output
+
+
+def test_names_the_release_that_is_not_there(
+    serve: Callable[..., subprocess.Popen[str]], share: Path
+) -> None:
+    activate(share)
+    process = serve(APP_RELEASE="9.9.9", APP_WAIT_SECONDS="1")
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert f"no release at {share}/releases/9.9.9/app.wasm after 1 s" in errors
+
+
 def test_a_stop_while_it_waits_is_clean(serve: Any) -> None:
     process = serve()
     process.stderr.readline()
