@@ -8,7 +8,7 @@ type: notification
 short_description: Ends a run with one screen that says what is running
 version_added: 1.0.0
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 description:
   - If a play set the statistic C(multicompute_result) with M(ansible.builtin.set_stats), this
     prints the endpoint, a table of the primitives and the next commands after everything else.
@@ -36,7 +36,9 @@ COLUMNS = [
     ("SHARE", "share", " %"),
     ("P50", "p50_ms", " ms"),
 ]
-GOOD, BAD, STRONG = "green", "red", "bright cyan"
+GOOD = "green"
+BAD = "red"
+STRONG = "bright cyan"
 
 Line = tuple[str, str | None]
 

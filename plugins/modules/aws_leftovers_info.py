@@ -8,7 +8,7 @@ module: aws_leftovers_info
 short_description: List everything in an account and region that carries a tag
 version_added: 1.0.0
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 description:
   - Proves that nothing of a deployment is left, or shows what is.
   - The Resource Groups Tagging API lags behind, still returns what was deleted, and does not know
@@ -418,7 +418,7 @@ class Search:
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
-            "tag_key": {"type": "str", "default": "multicompute:deployment"},
+            "tag_key": {"type": "str", "default": "multicompute:deployment", "no_log": False},
             "tag_value": {"type": "str", "required": True},
         },
         supports_check_mode=True,

@@ -8,7 +8,7 @@ module: elb_lambda_target
 short_description: Let a load balancer's target group invoke a Lambda function
 version_added: 1.0.0
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 description:
   - Does all that a target group of type C(lambda) needs to reach a function. It waits until the
     function is active, allows this target group alone to invoke it, and registers it.
@@ -26,6 +26,7 @@ attributes:
     description: Shows registered functions, permissions and the attribute.
   idempotent:
     support: full
+    description: A statement that another tool wrote into the policy will do, if it says the same.
 options:
   target_group_arn:
     description: ARN of a target group of type C(lambda).

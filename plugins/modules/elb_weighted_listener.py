@@ -8,7 +8,7 @@ module: elb_weighted_listener
 short_description: Manage a listener that shares requests among target groups by weight
 version_added: 1.0.0
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 description:
   - Manages one listener of an Application Load Balancer whose default action forwards to target
     groups by weight.

@@ -8,7 +8,7 @@ module: endpoint_probe_info
 short_description: Ask an endpoint several times who answers
 version_added: 1.0.0
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 description:
   - Sends GET requests to a URL, one after the other, each on a connection of its own, so that a
     load balancer shares them out.

@@ -8,7 +8,7 @@ module: wasm_release
 short_description: Publish, activate and remove releases of a WebAssembly app on a share
 version_added: 1.0.0
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 description:
   - A share holds C(releases/<version>/) with C(app.wasm), precompiled files in C(aot/) and
     C(release.json), and the relative link C(current) to the active release.
