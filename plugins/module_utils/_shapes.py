@@ -29,6 +29,14 @@ def option_name(member: str) -> str:
     return xform_name(member.replace("GiB", "Gib"))
 
 
+def text(value: Any) -> str:
+    """A scalar of YAML as AWS takes it."""
+    if isinstance(value, Mapping | list):
+        raise ShapeError(f"{value!r} is neither text nor number nor boolean")
+    # YAML's true is what a person wrote as true, not Python's True.
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
 def to_api(shape: Any, value: Any, path: str = "") -> Any:
     """`value` in the form of `shape`, without what is not set."""
     convert = {"structure": _structure, "list": _list, "map": _map}.get(shape.type_name, _scalar)
@@ -88,10 +96,14 @@ def _list(shape: Any, value: Any, path: str) -> list[Any]:
     return [to_api(shape.member, inner, f"{path}[{n}]") for n, inner in enumerate(value)]
 
 
-def _map(_shape: Any, value: Any, path: str) -> dict[str, str]:
+def _map(shape: Any, value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ShapeError(f"{path} has to be a dictionary, not {value!r}")
-    return {key: _text(inner) for key, inner in value.items() if inner is not None}
+    return {
+        key: _scalar(shape.value, inner, f"{path}.{key}")
+        for key, inner in value.items()
+        if inner is not None
+    }
 
 
 def _scalar(shape: Any, value: Any, path: str) -> Any:
@@ -99,16 +111,9 @@ def _scalar(shape: Any, value: Any, path: str) -> Any:
         "boolean": boolean,
         "integer": int,
         "long": int,
-        "string": _text,
+        "string": text,
     }.get(shape.type_name, lambda value: value)
     try:
         return convert(value)
     except (TypeError, ValueError):
         raise ShapeError(f"{path} has to be of type {shape.type_name}, not {value!r}") from None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping | list):
-        raise TypeError
-    # YAML's true is what a person wrote as true, not Python's True.
-    return json.dumps(value) if isinstance(value, bool) else str(value)

@@ -23,15 +23,15 @@ def _becomes(argument: str, done: str, failed: tuple[str, ...] = ()) -> list[dic
     ]
 
 
+def _path(state: str, argument: str) -> dict[str, Any]:
+    """An acceptor for a JMESPath condition."""
+    return {"state": state, "matcher": "path", "argument": argument, "expected": True}
+
+
 def _gone(argument: str, error: str) -> list[dict[str, Any]]:
     """Acceptors for "nothing is left": an empty list, or AWS no longer knows the parent."""
     return [
-        {
-            "state": "success",
-            "matcher": "path",
-            "argument": f"length({argument}) == `0`",
-            "expected": True,
-        },
+        _path("success", f"length({argument}) == `0`"),
         {"state": "success", "matcher": "error", "expected": error},
     ]
 
@@ -61,6 +61,22 @@ WAITERS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "access_point_deleted": (
         "DescribeAccessPoints",
         _gone("AccessPoints", "AccessPointNotFound"),
+    ),
+    # A function that nobody called for weeks is Inactive until the next call. botocore's waiters
+    # wait for it to become Active, for ever.
+    "function_idle": (
+        "GetFunctionConfiguration",
+        [_path("success", "State != 'Pending' && LastUpdateStatus != 'InProgress'")],
+    ),
+    "function_ready": (
+        "GetFunctionConfiguration",
+        [
+            _path("failure", "contains([State, LastUpdateStatus], 'Failed')"),
+            _path(
+                "success",
+                "contains(['Active', 'Inactive'], State) && LastUpdateStatus == 'Successful'",
+            ),
+        ],
     ),
     "targets_drained": (
         "DescribeTargetHealth",
@@ -95,5 +111,5 @@ def get_waiter(client: Any, name: str) -> Any:
 
 
 def pace(timeout: int) -> dict[str, int]:
-    """WaiterConfig for `timeout` seconds: looks at once, then every two seconds."""
-    return custom_waiter_config(timeout, default_pause=2)
+    """WaiterConfig for `timeout` seconds: looks at once, then every second."""
+    return custom_waiter_config(timeout, default_pause=1)
