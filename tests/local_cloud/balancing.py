@@ -23,6 +23,7 @@ class Target:
     def __init__(self, name: str) -> None:
         self.name = name
         self.health = 200
+        self.babble = False  # answers with no HTTP
         self.checks: list[dict[str, str]] = []
         self.release = threading.Event()  # lets requests for /slow go on
         self.slow = threading.Semaphore(0)  # counts requests that wait in /slow
@@ -50,6 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         status = 200
+        if self.target.babble:
+            self.wfile.write(b"hello?\r\n\r\n")
+            self.close_connection = True
+            return
         if self.path == "/health":
             self.target.checks.append({k.lower(): v for k, v in self.headers.items()})
             status = self.target.health
@@ -69,9 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("set-cookie", "one=1")
         self.send_header("set-cookie", "two=2")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-    do_POST = do_GET
+    do_POST = do_HEAD = do_GET
 
     def log_message(self, *_: Any) -> None:
         pass

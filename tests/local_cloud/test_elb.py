@@ -152,11 +152,28 @@ def test_chunked_requests_pass(three: tuple) -> None:
     connection.close()
 
 
+def test_head_requests_and_errors_for_them(three: tuple) -> None:
+    behind, _ = three
+    status, headers, body = behind.get("/", "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["content-length"]) > 0
+    weights = dict.fromkeys(behind.groups, 0)
+    behind.elb.modify_listener(ListenerArn=behind.listener, DefaultActions=[forward(weights)])
+    assert behind.get("/", "HEAD")[::2] == (503, b"")
+
+
 def test_a_malformed_request_gets_a_400(three: tuple) -> None:
     behind, _ = three
     with socket.create_connection(("127.0.0.1", behind.port), 10) as client:
         client.sendall(b"GET / HTTP/1.1\r\nno colon\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_target_that_speaks_no_http_is_a_502(local_cloud: LocalCloud) -> None:
+    with targets("a") as made, balancer(local_cloud, made) as behind:
+        behind.wait_healthy()
+        made[0].babble = True
+        assert behind.get()[0] == 502
 
 
 def test_a_target_that_hangs_up_is_a_502_and_the_next_one_answers(three: tuple) -> None:
@@ -374,6 +391,14 @@ def test_a_deregistered_target_drains_while_its_requests_finish(local_cloud: Loc
             for target in made:
                 target.release.set()
             assert [answer.result()[0] for answer in answers_] == [200, 200]
+
+
+def test_a_target_that_is_not_registered_is_unused_so_that_waiters_end(three: tuple) -> None:
+    behind, made = three
+    wanted = {"TargetGroupArn": behind.groups[0], "Targets": [made[1].registration]}
+    (described,) = behind.elb.describe_target_health(**wanted)["TargetHealthDescriptions"]
+    assert described["TargetHealth"]["Reason"] == "Target.NotRegistered"
+    behind.elb.get_waiter("target_deregistered").wait(**wanted)
 
 
 def test_upstream_forgets_a_deregistered_target_at_once(plain_ministack: Api) -> None:

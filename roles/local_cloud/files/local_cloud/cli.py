@@ -63,8 +63,7 @@ def purge(cloud: Cloud) -> dict[str, Any]:
         client.images.remove(image.id, force=True)
     if network:
         network.remove()
-    unmount_below(cloud.home)
-    shutil.rmtree(cloud.home, ignore_errors=not existed)
+    remove_folder(cloud.home)
     return {"changed": bool(changed or owned or images or network or existed)}
 
 
@@ -104,11 +103,14 @@ def docker_client() -> docker.DockerClient:
     return client
 
 
-def unmount_below(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, but nothing that is only mounted below it."""
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in sorted(mounts, reverse=True):  # the deepest first
         if mount.startswith(f"{folder}/"):
             subprocess.run(["umount", mount], check=True)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def parse(arguments: list[str] | None) -> tuple[str, Cloud]:
@@ -136,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         print(json.dumps(COMMANDS[command](cloud)))
-    except LocalCloudError as error:
+    except (LocalCloudError, docker.errors.DockerException, OSError) as error:
         print(f"local cloud {cloud.name}: {error}", file=sys.stderr)
         return 1
     return 0

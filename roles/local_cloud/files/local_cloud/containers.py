@@ -65,7 +65,14 @@ def default_mtu(routes: Path = Path("/proc/net/route")) -> int:
 
 def ensure_network(client: docker.DockerClient, cloud: Cloud) -> str:
     """Create the cloud's bridge network when it is not there; returns its gateway address."""
-    network = find_network(client, cloud) or _create_network(client, cloud)
+    network = find_network(client, cloud)
+    while network is None:
+        try:
+            network = _create_network(client, cloud)
+        except docker.errors.APIError as error:
+            if "overlaps" not in str(error):
+                raise
+            # Another cloud that starts now took the same free subnet: find the next one.
     network.reload()
     return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
 

@@ -10,7 +10,7 @@ from ministack.services import alb, ec2
 from .. import ports
 from . import elb_lambda
 from .elb_balancer import ADDRESS, Balancer
-from .elb_health import groups_of
+from .elb_health import NOT_REGISTERED, Verdict, groups_of
 from .elb_routing import weights_of
 
 Params = dict[str, Any]
@@ -75,6 +75,7 @@ def install(balancer: Balancer) -> None:
         "CreateRule": _create_rule,
         "DescribeRules": _describe_rules,
         "ModifyRule": _modify_rule,
+        "DeleteRule": _delete_rule,
         "RegisterTargets": _register_targets,
         "DeregisterTargets": _deregister_targets,
     }
@@ -274,8 +275,7 @@ def _create_rule(params: Params) -> Response:
 def _describe_rules(params: Params) -> Response:
     if listener := alb._p(params, "ListenerArn"):
         _require_listeners([listener])
-    if set(alb._parse_member_list(params, "RuleArns")) - set(alb._rules.keys()):
-        raise Refused("RuleNotFound", "One or more rules not found")
+    _require_rules(alb._parse_member_list(params, "RuleArns"))
     return _original["DescribeRules"](params)
 
 
@@ -283,6 +283,16 @@ def _modify_rule(params: Params) -> Response:
     if alb._p(params, "Actions.member.1.Type"):
         _require_actions(params, "Actions")
     return _original["ModifyRule"](params)
+
+
+def _delete_rule(params: Params) -> Response:
+    _require_rules([alb._p(params, "RuleArn")])
+    return _original["DeleteRule"](params)
+
+
+def _require_rules(arns: Iterable[str]) -> None:
+    if set(arns) - set(alb._rules.keys()):
+        raise Refused("RuleNotFound", "One or more rules not found")
 
 
 def _require_listeners(arns: Iterable[str]) -> None:
@@ -455,10 +465,9 @@ def _describe_target_health(params: Params, balancer: Balancer) -> Response:
     group = alb._tgs[arn]
     asked = _with_port(alb._parse_targets_param(params), group)
     wanted = [(target["Id"], target.get("Port")) for target in asked]
+    verdicts = {(target.id, target.port): target.verdict for target in balancer.targets.of(arn)}
     members = "".join(
-        _health_xml(target.id, target.port, target.verdict, group)
-        for target in balancer.targets.of(arn)
-        if not wanted or (target.id, target.port) in wanted
+        _health_xml(*key, verdicts.get(key, NOT_REGISTERED), group) for key in wanted or verdicts
     )
     return alb._xml(
         200,
@@ -467,9 +476,7 @@ def _describe_target_health(params: Params, balancer: Balancer) -> Response:
     )
 
 
-def _health_xml(
-    id_: str, port: int | None, verdict: tuple[str, str, str], group: dict[str, Any]
-) -> str:
+def _health_xml(id_: str, port: int | None, verdict: Verdict, group: dict[str, Any]) -> str:
     state, reason, description = verdict
     target = {"Id": id_} | ({"Port": port} if port else {})
     health = {"State": state}

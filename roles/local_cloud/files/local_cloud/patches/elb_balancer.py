@@ -148,6 +148,9 @@ class Listener:
                 await self._refuse(wire, error.error_status_hint)
             except (OSError, TimeoutError, asyncio.CancelledError):
                 pass  # the client went away, was silent for too long, or the listener closed
+            except Exception:
+                logger.exception("a request failed inside the load balancer")
+                await self._refuse(wire, 500)
             finally:
                 wire.close()
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import h11
+from docker.errors import DockerException
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
@@ -35,6 +37,11 @@ NOT_IN_USE = (
     "Target group is not configured to receive traffic from the load balancer",
 )
 NOT_RUNNING = ("unused", "Target.InvalidState", "Target is in the stopped state")
+NOT_REGISTERED = (
+    "unused",
+    "Target.NotRegistered",
+    "Target is not registered to the target group",
+)
 DRAINING = (
     "draining",
     "Target.DeregistrationInProgress",
@@ -185,7 +192,7 @@ class Targets:
                 status = await self._status(target, group)
         except TimeoutError:
             return TIMED_OUT
-        except (TargetFailed, OSError):
+        except (TargetFailed, OSError, h11.ProtocolError, DockerException):
             return FAILED
         if status is None:
             return NOT_RUNNING

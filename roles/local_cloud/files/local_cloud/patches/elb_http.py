@@ -38,6 +38,7 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.idle_seconds = idle_seconds
+        self.head = False  # the request asks for headers only
 
     async def receive(self) -> Any:
         """The next event of the peer."""
@@ -46,6 +47,8 @@ class Wire:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
             async with asyncio.timeout(self.idle_seconds):
                 self.h11.receive_data(await self.reader.read(CHUNK))
+        if isinstance(event, h11.Request):
+            self.head = event.method == b"HEAD"
         return event
 
     async def send(self, event: Any) -> None:
@@ -69,7 +72,8 @@ class Wire:
         await self.send(
             h11.Response(status_code=status, headers=[*kept, ("content-length", str(len(body)))])
         )
-        await self.send(h11.Data(data=body))
+        if not self.head:
+            await self.send(h11.Data(data=body))
         await self.send(h11.EndOfMessage())
 
     def close(self) -> None:
