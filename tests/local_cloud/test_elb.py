@@ -420,6 +420,38 @@ def test_one_machine_on_two_ports_is_two_targets(local_cloud: LocalCloud) -> Non
         assert behind.names(3) == ["green"] * 3
 
 
+def test_no_request_fails_while_targets_change_places(local_cloud: LocalCloud) -> None:
+    statuses: Counter[int] = Counter()
+    done = threading.Event()
+
+    def keep_asking(behind: Balancer) -> None:
+        while not done.is_set():
+            statuses[behind.get()[0]] += 1
+
+    with (
+        targets("blue", "green") as (blue, green),
+        balancer(local_cloud, []) as behind,
+        ThreadPoolExecutor() as pool,
+    ):
+        group = behind.add_group()
+        delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "1"}
+        behind.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[delay])
+        behind.elb.register_targets(TargetGroupArn=group, Targets=[blue.registration])
+        behind.listen()
+        behind.wait_healthy()
+        asking = [pool.submit(keep_asking, behind) for _ in range(4)]
+        for new, old in ((green, blue), (blue, green)):
+            behind.elb.register_targets(TargetGroupArn=group, Targets=[new.registration])
+            until(lambda port=new.port: behind.states(group)[port] == "healthy")
+            behind.elb.deregister_targets(TargetGroupArn=group, Targets=[old.registration])
+            until(lambda port=old.port: port not in behind.states(group))
+        done.set()
+        for one in asking:
+            one.result()
+    assert set(statuses) == {200}
+    assert statuses[200] > 100
+
+
 def test_upstream_takes_two_ports_of_one_machine_for_one_target(plain_ministack: Api) -> None:
     with targets("blue", "green") as made, balancer(plain_ministack, []) as behind:
         group = behind.add_group()
