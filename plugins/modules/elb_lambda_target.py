@@ -132,7 +132,7 @@ def statement_id(target_group: str) -> str:
     return "-".join(["elb", *target_group.split("/")[1:]])[:100]
 
 
-def split_function_arn(arn: str) -> dict[str, str]:
+def split_function_arn(arn: str) -> dict[str, Any]:
     """FunctionName and Qualifier as Lambda's API wants them; empty if it is no function's ARN."""
     parts = arn.split(":")
     if len(parts) not in (7, 8) or parts[2] != "lambda" or parts[5] != "function":
@@ -219,14 +219,17 @@ class LambdaTarget:
         attribute = "false"
         if exists:
             doing = f"read target group {self.target_group}"
-            arn = {"TargetGroupArn": self.target_group}
-            health = self.elb.call("describe_target_health", doing, **arn)
+            health = self.elb.call(
+                "describe_target_health", doing, TargetGroupArn=self.target_group
+            )
             targets = sorted(
                 target["Target"]["Id"]
                 for target in health["TargetHealthDescriptions"]
                 if target["TargetHealth"]["State"] != "draining"
             )
-            found = self.elb.call("describe_target_group_attributes", doing, **arn)
+            found = self.elb.call(
+                "describe_target_group_attributes", doing, TargetGroupArn=self.target_group
+            )
             attributes = {entry["Key"]: entry["Value"] for entry in found["Attributes"]}
             attribute = attributes.get(ATTRIBUTE, attribute)
         named = self.params["function_arn"]

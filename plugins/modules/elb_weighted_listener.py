@@ -422,7 +422,7 @@ def read_listener(api: Api, listener: dict[str, Any]) -> dict[str, Any]:
             ListenerArn=arn,
         )
     tags = api.call("describe_tags", f"read the tags of {arn}", ResourceArns=[arn])
-    own = next((entry.get("Tags", []) for entry in tags["TagDescriptions"]), [])
+    own = [tag for entry in tags["TagDescriptions"] for tag in entry.get("Tags", [])]
     return normalised(listener, certificates, boto3_tag_list_to_ansible_dict(own))
 
 
