@@ -15,7 +15,7 @@ description:
     is described as a whole.
   - Old revisions can be deregistered and deleted, so that they do not add up for years.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   family:
     description: The name of the task definition. Its revisions are numbered by AWS.

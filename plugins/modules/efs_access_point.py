@@ -15,7 +15,7 @@ description:
   - EFS can change nothing of an access point but its tags. A run that would need to fails, unless
     O(recreate=true).
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description:

@@ -12,7 +12,7 @@ description:
   - Lists access points of Amazon EFS, all of them or those that match every option given.
   - A file system or access point that does not exist has none, which is not an error.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   access_point_id:
     description: Only the access point with this ID.

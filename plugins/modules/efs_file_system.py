@@ -14,7 +14,7 @@ description:
   - The module ends when the file system and every mount target are available, so the next task
     can mount it from any zone.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description:

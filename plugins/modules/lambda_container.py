@@ -15,7 +15,7 @@ description:
   - The image counts by its digest. A tag is looked up in Amazon ECR, so that an image pushed under
     the same tag is noticed, and the same image under another tag is not a change.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description: The name of the function.
