@@ -6,12 +6,22 @@ answers unknown names with an empty list, and listens on no port of its own.
 
 from __future__ import annotations
 
+from functools import partial
+
 import docker
 from ministack import app
+from ministack.services import alb
 
 from .. import containers
 from ..settings import Cloud
-from . import elb_api, lifecycle
+from . import (
+    elb_api,
+    elb_forward,
+    elb_listeners,  # noqa: F401 - its actions register themselves
+    elb_resources,
+    elb_targets,
+    lifecycle,
+)
 from .elb_balancer import Balancer
 from .elb_health import Targets
 
@@ -30,7 +40,14 @@ def apply(cloud: Cloud) -> None:
         return None
 
     _balancer = Balancer(Targets(address_of_instance))
-    elb_api.install(_balancer)
+    elb_api.action("DescribeTargetHealth")(
+        partial(elb_targets.describe_target_health, _balancer.targets)
+    )
+    alb.set_targets_for_group = elb_targets.set_targets_for_group
+    elb_api.follow_changes(_balancer)
+    alb._parse_actions = elb_forward.with_forward_config(alb._parse_actions)
+    alb._action_xml = elb_forward.action_xml(alb._action_xml)
+    alb._tg_xml = elb_resources.target_group_xml(alb._tg_xml)
     # Requests come in on the listeners' own ports; the DNS name of each is the API's own host.
     app._is_potential_alb_request = lambda host, path: False
     _balancer.start()
