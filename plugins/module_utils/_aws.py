@@ -41,7 +41,8 @@ class _Retry(AWSRetry):
         status = response_code.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return (
             status >= 500
-            or status == 429
+            # EFS means by TooManyRequests that 24 hours have to pass.
+            or (status == 429 and code != "TooManyRequests")
             or "Throttl" in code
             or AWSRetry.found(code)
             or any(text in f"{code}: {message}" for text in catch_extra_error_codes or ())

@@ -529,7 +529,8 @@ def set_throughput(api: Api, file_system_id: str, options: Options) -> None:
     throughput = options.get("provisioned_throughput_in_mibps")
     api.call(
         "update_file_system",
-        f"change the throughput of {file_system_id}, which AWS allows once in 24 hours",
+        f"change the throughput of {file_system_id}",
+        advice={"TooManyRequests": "AWS allows a change of mode, or less, once in 24 hours"},
         FileSystemId=file_system_id,
         ThroughputMode=options["throughput_mode"],
         **({"ProvisionedThroughputInMibps": throughput} if throughput else {}),

@@ -40,7 +40,7 @@ def test_a_missing_resource_is_an_empty_answer(aws: FakeAws) -> None:
     "error",
     [
         AwsError("ThrottlingException"),
-        AwsError("TooManyRequests", status=429),
+        AwsError("SlowDown", status=429),
         AwsError("InternalServerError", status=500),
     ],
 )

@@ -158,6 +158,15 @@ def test_throughput_waits_until_it_is_in_force(aws: FakeAws) -> None:
     assert aws.operations().count("DescribeFileSystems") == 4
 
 
+def test_throughput_that_may_change_tomorrow_only_is_not_tried_again(aws: FakeAws) -> None:
+    aws.on("efs.DescribeFileSystems", file_systems())
+    aws.on("efs.DescribeMountTargets", {"MountTargets": []})
+    aws.on("efs.UpdateFileSystem", AwsError("TooManyRequests", "wait", 429))
+    result = run_module(efs_file_system, {"name": "share", "throughput_mode": "elastic"})
+    assert "once in 24 hours" in result["msg"]
+    assert len(aws.params("UpdateFileSystem")) == 1
+
+
 def test_the_key_may_be_given_as_id_arn_or_alias(aws: FakeAws) -> None:
     aws.on("efs.DescribeFileSystems", file_systems())
     aws.on("efs.DescribeMountTargets", {"MountTargets": []})
