@@ -316,6 +316,14 @@ def present(api: Api, params: Options) -> None:
     options = wanted(params, current)
     before = {option: current[option] for option in options} if current else {}
     if before == options:
+        if (
+            current["life_cycle_state"] == "creating"
+            and params["wait"]
+            and not api.module.check_mode
+        ):
+            # Left so by a run that was interrupted.
+            wait(api, "access_point_available", current["access_point_id"], "available")
+            current["life_cycle_state"] = "available"
         finish(api.module, before, options, access_point=current)
     fixed = [
         option for option in before if option in IMMUTABLE and before[option] != options[option]

@@ -454,6 +454,9 @@ def read_targets(api: Api, file_system_id: str) -> list[Options]:
         missing=["FileSystemNotFound"],
         FileSystemId=file_system_id,
     )
+    if any(target["LifeCycleState"] == "creating" for target in found) and may_wait(api):
+        # Left so by a run that was interrupted; nothing can be said of it until it is done.
+        wait_for_targets(api, file_system_id)
     targets = [
         {
             "mount_target_id": target["MountTargetId"],
@@ -576,13 +579,8 @@ def set_targets(
         current = existing.get(target["subnet_id"])
         groups = {"SecurityGroups": target["security_groups"]} if target["security_groups"] else {}
         if not current:
-            api.call(
-                "create_mount_target",
-                f"create the mount target of {file_system_id} in {target['subnet_id']}",
-                FileSystemId=file_system_id,
-                SubnetId=target["subnet_id"],
-                **groups,
-            )
+            request = {"FileSystemId": file_system_id, "SubnetId": target["subnet_id"]} | groups
+            create_target(api, request)
         elif target["security_groups"] != current["security_groups"]:
             api.call(
                 "modify_mount_target_security_groups",
@@ -590,8 +588,24 @@ def set_targets(
                 MountTargetId=current["mount_target_id"],
                 **groups,
             )
-    if targets and api.module.params["wait"]:
-        wait(api, "mount_targets_available", file_system_id, "mountable in every zone")
+    if targets and may_wait(api):
+        wait_for_targets(api, file_system_id)
+
+
+def create_target(api: Api, request: Options) -> None:
+    file_system_id, subnet_id = request["FileSystemId"], request["SubnetId"]
+    doing = f"create the mount target of {file_system_id} in {subnet_id}"
+    if api.call("create_mount_target", doing, missing=["MountTargetConflict"], **request):
+        return
+    # Either the answer to a first attempt was lost, or an old one is still going.
+    if subnet_id not in [target["subnet_id"] for target in read_targets(api, file_system_id)]:
+        api.call(
+            "create_mount_target",
+            doing,
+            retry_on=["MountTargetConflict"],
+            advice={"MountTargetConflict": "list one subnet for each zone, all of one VPC"},
+            **request,
+        )
 
 
 def delete_targets(api: Api, target_ids: list[str]) -> None:
@@ -609,6 +623,14 @@ def delete_targets(api: Api, target_ids: list[str]) -> None:
             api.module.params["wait_timeout"],
             MountTargetId=target_id,
         )
+
+
+def may_wait(api: Api) -> bool:
+    return api.module.params["wait"] and not api.module.check_mode
+
+
+def wait_for_targets(api: Api, file_system_id: str) -> None:
+    wait(api, "mount_targets_available", file_system_id, "mountable in every zone")
 
 
 def wait(api: Api, waiter: str, file_system_id: str, state: str) -> None:
@@ -656,6 +678,8 @@ def present(api: Api, params: Options) -> None:
             msg=f"There is no file system {params['file_system_id']} in region "
             f"{api.client.meta.region_name}: check the ID, or give name to create one."
         )
+    if found and found["LifeCycleState"] != "available" and not module.check_mode:
+        wait(api, "file_system_available", found["FileSystemId"], "available")
     current = read(api, params, found)
     arn = found.get("FileSystemArn", api.placeholder_arn(f"file-system/fs-{PLACEHOLDER}"))
     options = wanted(params, current, arn)
@@ -722,7 +746,7 @@ def absent(api: Api, params: Options) -> None:
     if not api.module.check_mode:
         if before:
             delete(api, file_system_id, targets, before["access_points"])
-        if params["wait"]:
+        if may_wait(api):
             wait(api, "file_system_deleted", file_system_id, "gone")
     finish(api.module, before, {})
 

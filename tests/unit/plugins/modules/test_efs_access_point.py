@@ -73,6 +73,15 @@ def test_replacing_waits_until_the_old_one_is_gone(aws: FakeAws) -> None:
     assert aws.params("CreateAccessPoint")[0]["RootDirectory"] == POINT["RootDirectory"]
 
 
+def test_what_an_interrupted_run_left_is_waited_for(aws: FakeAws) -> None:
+    creating = points(LifeCycleState="creating")
+    aws.on("efs.DescribeAccessPoints", [creating, creating, points()])
+    result = run_module(efs_access_point, ARGS)
+    assert not result["changed"]
+    assert result["access_point"]["life_cycle_state"] == "available"
+    assert len(aws.calls) == 3
+
+
 def test_one_being_deleted_counts_as_gone(aws: FakeAws) -> None:
     aws.on("efs.DescribeAccessPoints", points(LifeCycleState="deleting"))
     assert not run_module(efs_access_point, ARGS | {"state": "absent"})["changed"]

@@ -105,8 +105,45 @@ def test_a_mount_target_in_creation_is_neither_changed_nor_made_twice(aws: FakeA
     aws.on("efs.DescribeFileSystems", file_systems())
     aws.on("efs.DescribeMountTargets", targets(LifeCycleState="creating"))
     aws.on("efs.DescribeMountTargetSecurityGroups", AwsError("IncorrectMountTargetState", "", 409))
-    assert not run_module(efs_file_system, ARGS)["changed"]
+    assert not run_module(efs_file_system, ARGS | {"wait": False})["changed"]
     assert aws.writes() == []
+
+
+def test_what_an_interrupted_run_left_is_waited_for(aws: FakeAws) -> None:
+    creating = {"LifeCycleState": "creating"}
+    aws.on("efs.DescribeFileSystems", [file_systems(**creating)] * 2 + [file_systems()])
+    aws.on("efs.DescribeMountTargets", [targets(**creating)] * 3 + [targets()])
+    aws.on("efs.DescribeMountTargetSecurityGroups", {"SecurityGroups": [GROUP]})
+    assert not run_module(efs_file_system, ARGS)["changed"]
+    assert aws.operations() == [
+        *["DescribeFileSystems"] * 3,
+        *["DescribeMountTargets"] * 4,
+        "DescribeMountTargetSecurityGroups",
+    ]
+
+
+def test_an_answer_lost_after_a_mount_target_came_about_makes_no_second(aws: FakeAws) -> None:
+    lost = AwsError("InternalServerError", "", 500)
+    conflict = AwsError("MountTargetConflict", "already in this zone", 409)
+    aws.on("efs.DescribeFileSystems", file_systems())
+    aws.on("efs.DescribeMountTargets", [{"MountTargets": []}, targets()])
+    aws.on("efs.DescribeMountTargetSecurityGroups", {"SecurityGroups": [GROUP]})
+    aws.on("efs.CreateMountTarget", [lost, conflict])
+    assert len(run_module(efs_file_system, ARGS)["mount_targets"]) == 1
+    assert len(aws.params("CreateMountTarget")) == 2
+
+
+def test_an_old_mount_target_that_is_still_going_is_waited_for(aws: FakeAws) -> None:
+    going = targets(SubnetId="subnet-1111111111111111f", LifeCycleState="deleting")
+    conflict = AwsError("MountTargetConflict", "already in this zone", 409)
+    aws.on("efs.DescribeFileSystems", file_systems())
+    aws.on("efs.DescribeMountTargets", [going, going, targets()])
+    aws.on("efs.DescribeMountTargetSecurityGroups", {"SecurityGroups": [GROUP]})
+    aws.on("efs.CreateMountTarget", [conflict, conflict, TARGET])
+    assert run_module(efs_file_system, ARGS)["changed"]
+    aws.on("efs.DescribeMountTargets", going)
+    aws.on("efs.CreateMountTarget", conflict)
+    assert "list one subnet for each zone" in run_module(efs_file_system, ARGS)["msg"]
 
 
 def test_a_file_system_being_deleted_counts_as_gone(aws: FakeAws) -> None:
