@@ -495,6 +495,7 @@ def update(api: Api, name: str, old: Options, new: Options) -> None:
 
 def publish(api: Api, name: str, alias: str) -> str:
     """Point the alias to what the function is now, as soon as that can be called."""
+    wait(api, "function_ready", name)
     version = api.call(
         "publish_version", f"publish a version of {name}", retry_on=BUSY, FunctionName=name
     )["Version"]

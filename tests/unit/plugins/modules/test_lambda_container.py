@@ -183,7 +183,7 @@ def test_another_update_under_way_is_waited_for(aws: FakeAws) -> None:
 def test_the_alias_moves_only_when_the_version_can_be_called(aws: FakeAws) -> None:
     published(aws)
     pending = CONFIG | {"State": "Pending"}
-    aws.on("lambda.GetFunctionConfiguration", [CONFIG, CONFIG, pending, pending, CONFIG])
+    aws.on("lambda.GetFunctionConfiguration", [*[CONFIG] * 3, pending, pending, CONFIG])
     run_module(lambda_container, ARGS | {"timeout": 9})
     operations = [call.operation for call in aws.calls]
     after_publish = operations[operations.index("PublishVersion") + 1 :]
