@@ -1,0 +1,246 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import docker
+import pytest
+from docker.models.containers import Container
+
+from .conftest import RunRole, answer
+
+ZEROS = "0" * 64
+# What ECS and Lambda allow, and less.
+HARDENED: dict[str, Any] = {
+    "read_only": True,
+    "tmpfs": {"/tmp": "exec"},
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+    "detach": True,
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> docker.DockerClient:
+    return docker.from_env()
+
+
+@pytest.fixture(scope="module")
+def image_build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("build") / "image"
+
+
+@pytest.fixture(scope="module")
+def images(role: RunRole, image_build_dir: Path) -> dict[str, str]:
+    variables = {"image_build_dir": str(image_build_dir), "wasm_runtime": "wasmtime"}
+    predicted = role("image", "build", check=True, **variables)
+    assert predicted.changed and not image_build_dir.exists()
+    tags = role("image", "build", **variables).facts["image_tags"]
+    assert set(tags) == {"runtime", "publisher"}
+    return {name: f"multicompute/{name}:{tag}" for name, tag in tags.items()}
+
+
+@pytest.fixture
+def run(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
+    started: list[Container] = []
+
+    def start(image: str, *command: str, **options: Any) -> Container:
+        name = f"multicompute-test-{uuid.uuid4().hex[:8]}"
+        options = HARDENED | options
+        container = engine.containers.run(image, list(command) or None, name=name, **options)
+        started.append(container)
+        return container
+
+    yield start
+    for container in started:
+        container.remove(force=True)
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """As the access point leaves it: owned by the images' user."""
+    path = tmp_path / "share"
+    path.mkdir()
+    os.chown(path, 1000, 1000)
+    return path
+
+
+def put(share: Path, app: dict[str, Any]) -> None:
+    release = share / "releases" / app["version"]
+    with tarfile.open(app["bundle"]) as bundle:
+        bundle.extractall(release, filter="data")
+    (share / "current").symlink_to(f"releases/{app['version']}")
+
+
+def test_unchanged_input_builds_nothing(
+    role: RunRole, images: dict[str, str], image_build_dir: Path
+) -> None:
+    for check in (True, False):
+        again = role(
+            "image",
+            "build",
+            check=check,
+            image_build_dir=str(image_build_dir),
+            wasm_runtime="wasmtime",
+        )
+        assert again.changed == []
+        tags = again.facts["image_tags"]
+        assert {name: f"multicompute/{name}:{tag}" for name, tag in tags.items()} == images
+
+
+def test_another_base_makes_another_image(
+    role: RunRole, images: dict[str, str], image_build_dir: Path, engine: docker.DockerClient
+) -> None:
+    base = f"multicompute-test-{uuid.uuid4().hex[:8]}"
+    engine.api.import_image_from_data(io.BytesIO(), repository=base, tag="1")
+    try:
+        play = role(
+            "image",
+            "build",
+            check=True,
+            image_build_dir=str(image_build_dir),
+            image_base=f"{base}:1",
+            wasm_runtime="wasmtime",
+        )
+        assert play.changed == ["Build the images"]
+        assert not set(images) & {f"multicompute/{t}" for t in play.facts["image_tags"].values()}
+    finally:
+        engine.images.remove(f"{base}:1")
+
+
+def test_runtime_image_serves_what_is_on_the_share(
+    images: dict[str, str], app: dict[str, Any], share: Path, run: Callable[..., Container]
+) -> None:
+    put(share, app)
+    container = run(
+        images["runtime"],
+        environment={"APP_SERVED_BY": "ecs", "APP_INSTANCE": "task-1"},
+        volumes={str(share): {"bind": "/mnt/app", "mode": "ro"}},
+        ports={"8000/tcp": ("127.0.0.1", None)},
+    )
+    container.reload()
+    status, body, headers = answer(int(container.ports["8000/tcp"][0]["HostPort"]))
+    assert (status, body) == (200, "Hello, Fermyon")
+    assert headers["x-served-by"] == "ecs"
+    assert headers["x-release"] == app["version"]
+    assert headers["x-instance"] == "task-1"
+    assert b"compiling" not in container.logs(), "the precompiled file was not taken"
+    started = time.monotonic()
+    container.stop(timeout=10)
+    assert time.monotonic() - started < 5, "the stop signal was ignored"
+
+
+def test_runtime_image_holds_no_app_and_runs_as_nobody_special(
+    images: dict[str, str], engine: docker.DockerClient, run: Callable[..., Container]
+) -> None:
+    config = engine.images.get(images["runtime"]).attrs["Config"]
+    assert config["User"] == "1000:1000"
+    assert config["StopSignal"] == "SIGINT"
+    assert config["Entrypoint"] == ["/usr/local/bin/serve"]
+    search = ["/", "-xdev", "(", "-name", "*.wasm", "-o", "-name", "*.cwasm", "-o", "-name"]
+    found = run(images["runtime"], *search, "*rie*", ")", entrypoint="find")
+    assert found.wait()["StatusCode"] in (0, 1)  # 1: directories that only root may read
+    assert b"wasm\n" not in found.logs() and b"aws-lambda-rie" not in found.logs()
+    adapter = run(images["runtime"], "/opt/extensions/lambda-adapter", entrypoint="ldd")
+    adapter.wait()
+    assert b"statically linked" in adapter.logs() or b"not a dynamic" in adapter.logs()
+
+
+# --- the publisher ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(endpoint: str, app: dict[str, Any]) -> Any:
+    credentials = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
+    s3 = boto3.resource("s3", endpoint_url=endpoint, region_name="us-east-1", **credentials)
+    bucket = s3.create_bucket(Bucket=f"test-{uuid.uuid4().hex[:8]}")
+    bucket.upload_file(app["bundle"], "bundles/app.tar")
+    return bucket
+
+
+@pytest.fixture
+def publish(
+    endpoint: str,
+    bucket: Any,
+    images: dict[str, str],
+    app: dict[str, Any],
+    share: Path,
+    run: Callable[..., Container],
+) -> Callable[..., tuple[int, str]]:
+    """Run the publisher's container; arguments replace those of a good run."""
+
+    def call(**options: str) -> tuple[int, str]:
+        arguments = {
+            "bucket": bucket.name,
+            "key": "bundles/app.tar",
+            "sha256": app["bundle_sha256"],
+            "keep": "2",
+        }
+        given = [f"--{name}={value}" for name, value in (arguments | options).items()]
+        container = run(
+            images["publisher"],
+            *["publish", *given, "--activate"],
+            # The emulator listens on this machine's loopback only.
+            network_mode="host",
+            volumes={str(share): {"bind": "/mnt/app", "mode": "rw"}},
+            environment={
+                "AWS_ENDPOINT_URL": endpoint,
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "x",
+                "AWS_SECRET_ACCESS_KEY": "y",
+            },
+        )
+        return container.wait()["StatusCode"], container.logs().decode()
+
+    return call
+
+
+def test_publisher_brings_the_release_to_the_share_and_tells_the_bucket(
+    publish: Callable[..., tuple[int, str]], bucket: Any, app: dict[str, Any], share: Path
+) -> None:
+    for changed in (True, False):
+        code, output = publish()
+        assert code == 0, output
+        assert json.loads(output)["changed"] is changed
+        current = share / "current"
+        assert os.readlink(current) == f"releases/{app['version']}"
+        assert (current / "app.wasm").stat().st_uid == 1000
+        state = json.loads(bucket.Object("state.json").get()["Body"].read())
+        assert state["active"] == app["version"]
+        assert state["releases"][app["version"]]["sha256"] == app["wasm_sha256"]
+        assert state["releases"][app["version"]]["files"] == app["files"]
+        # The record is made up for by the next run.
+        bucket.Object("state.json").delete()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sha256": ZEROS}, f"expected {ZEROS}"),
+        ({"key": "bundles/none.tar"}, "bundles/none.tar"),
+        ({"bucket": "no-such-bucket"}, "no-such-bucket"),
+        ({"keep": "0"}, "at least one release must be kept"),
+    ],
+)
+def test_publisher_refuses_and_changes_nothing(
+    publish: Callable[..., tuple[int, str]],
+    bucket: Any,
+    share: Path,
+    options: dict[str, str],
+    message: str,
+) -> None:
+    code, output = publish(**options)
+    assert code == 1 and output.startswith("publish: ") and message in output, output
+    assert len(output.splitlines()) == 1
+    assert not (share / "current").exists()
+    assert [item.key for item in bucket.objects.all()] == ["bundles/app.tar"]
