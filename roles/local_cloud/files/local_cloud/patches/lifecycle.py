@@ -21,7 +21,7 @@ from ministack.core import container_reaper, persistence
 from .. import containers
 from ..settings import Cloud
 
-SAVE_SECONDS = 2
+SAVE_SECONDS = 1
 
 logger = logging.getLogger("local_cloud")
 _start_hooks: list[Callable[[], None]] = []
@@ -84,6 +84,10 @@ def save_changed() -> None:
             content = json.dumps(state, default=persistence._json_default)
         except RuntimeError:
             continue  # a worker thread changed it meanwhile: next time
+        except TypeError as error:
+            # A defect, but one that must not cost the other services their state.
+            logger.error("the state of %s cannot be saved: %s", service, error)
+            continue
         digest = hashlib.sha256(content.encode()).digest()
         if state is not None and _digests.get(service) != digest:
             persistence.save_state(service, state)
