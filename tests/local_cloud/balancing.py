@@ -61,12 +61,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/slow":
             self.target.slow.release()
             self.target.release.wait(20)
-        length = int(self.headers.get("content-length", 0))
         said = {
             "name": self.target.name,
             "path": self.path,
             "headers": {k.lower(): v for k, v in self.headers.items()},
-            "body": self.rfile.read(length).decode(),
+            "body": self._body().decode(),
         }
         body = json.dumps(said).encode()
         self.send_response(status)
@@ -78,6 +77,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     do_POST = do_HEAD = do_GET
+
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def log_message(self, *_: Any) -> None:
         pass

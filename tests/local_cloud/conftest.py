@@ -72,14 +72,18 @@ class LocalCloud(Api):
     name: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def variables(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(FILES)} | self.environment
+
+    def command(self, name: str, *options: str) -> list[str]:
+        cloud = ["--name", self.name, "--port", str(self.port), "--home", str(self.home)]
+        return [sys.executable, "-m", "local_cloud", name, *cloud, *options]
+
+    def run(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = self.command(name, *options)
         return subprocess.run(
-            [sys.executable, "-m", "local_cloud", command, "--name", self.name]
-            + ["--port", str(self.port), "--home", str(self.home), *options],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(FILES)} | self.environment,
-            timeout=120,
+            command, capture_output=True, text=True, env=self.variables, timeout=120
         )
 
     def __call__(self, command: str, *options: str) -> dict[str, Any]:

@@ -44,6 +44,19 @@ def test_start_and_stop_are_idempotent_and_keep_state(cloud: LocalCloud) -> None
     assert vpcs(cloud) == {vpc}
 
 
+def test_a_start_that_is_interrupted_or_doubled_ends_in_one_running_cloud(
+    cloud: LocalCloud,
+) -> None:
+    interrupted = subprocess.Popen(cloud.command("start"), env=cloud.variables)
+    time.sleep(0.7)
+    interrupted.send_signal(signal.SIGINT)
+    interrupted.wait()
+    starts = [subprocess.Popen(cloud.command("start"), env=cloud.variables) for _ in range(2)]
+    assert [start.wait() for start in starts] == [0, 0]
+    assert cloud("status")["running"] is True
+    assert cloud("start")["changed"] is False
+
+
 def test_state_survives_kill_9(cloud: LocalCloud) -> None:
     cloud("start")
     vpc = cloud.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]

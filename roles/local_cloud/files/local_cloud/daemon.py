@@ -82,7 +82,8 @@ def wait_healthy(cloud: Cloud, process: subprocess.Popen[bytes] | None = None) -
     while time.monotonic() < deadline:
         if healthy(cloud):
             return
-        if process.poll() is not None if process else find(cloud) is None:
+        starting = process and process.poll() is None
+        if not starting and find(cloud) is None:
             tail = "\n".join(cloud.log.read_text(errors="replace").splitlines()[-15:])
             raise LocalCloudError(f"it ended at start; the end of {cloud.log}:\n{tail}")
         time.sleep(0.1)
