@@ -57,7 +57,7 @@ class Play:
 
     def _results(self) -> list[tuple[str, dict[str, Any]]]:
         return [
-            (task["task"]["name"], result)
+            (task["task"]["name"].split(" : ")[-1], result)
             for play in self.output["plays"]
             for task in play["tasks"]
             for result in task["hosts"].values()

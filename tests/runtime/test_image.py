@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import io
 import json
 import os
 import tarfile
@@ -17,9 +16,10 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from .conftest import RunRole, answer
+from .conftest import Play, RunRole, answer
 
 ZEROS = "0" * 64
+NAMESPACE = f"multicompute-test-{uuid.uuid4().hex[:8]}"
 # What ECS and Lambda allow, and less.
 HARDENED: dict[str, Any] = {
     "read_only": True,
@@ -36,18 +36,31 @@ def engine() -> docker.DockerClient:
 
 
 @pytest.fixture(scope="module")
-def image_build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("build") / "image"
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {
+        "image_build_dir": str(tmp_path_factory.mktemp("build") / "image"),
+        "image_namespace": NAMESPACE,
+        "wasm_runtime": "wasmtime",
+    }
+
+
+def names(play: Play) -> dict[str, str]:
+    tags = play.facts["image_tags"]["amd64"]
+    return {name: f"{NAMESPACE}/{name}:{tag}" for name, tag in tags.items()}
 
 
 @pytest.fixture(scope="module")
-def images(role: RunRole, image_build_dir: Path) -> dict[str, str]:
-    variables = {"image_build_dir": str(image_build_dir), "wasm_runtime": "wasmtime"}
+def images(
+    role: RunRole, variables: dict[str, str], engine: docker.DockerClient
+) -> Iterator[dict[str, str]]:
     predicted = role("image", "build", check=True, **variables)
-    assert predicted.changed and not image_build_dir.exists()
-    tags = role("image", "build", **variables).facts["image_tags"]
-    assert set(tags) == {"runtime", "publisher"}
-    return {name: f"multicompute/{name}:{tag}" for name, tag in tags.items()}
+    assert predicted.changed and not Path(variables["image_build_dir"]).exists()
+    yield names(role("image", "build", **variables))
+    for image in engine.images.list(f"{NAMESPACE}/*"):
+        # By name: images of `make site` may be the same ones.
+        for name in image.tags:
+            if name.startswith(NAMESPACE):
+                engine.images.remove(name)
 
 
 @pytest.fixture
@@ -83,39 +96,23 @@ def put(share: Path, app: dict[str, Any]) -> None:
 
 
 def test_unchanged_input_builds_nothing(
-    role: RunRole, images: dict[str, str], image_build_dir: Path
+    role: RunRole, images: dict[str, str], variables: dict[str, str]
 ) -> None:
+    assert set(images) == {"runtime", "publisher"}
     for check in (True, False):
-        again = role(
-            "image",
-            "build",
-            check=check,
-            image_build_dir=str(image_build_dir),
-            wasm_runtime="wasmtime",
-        )
+        again = role("image", "build", check=check, **variables)
         assert again.changed == []
-        tags = again.facts["image_tags"]
-        assert {name: f"multicompute/{name}:{tag}" for name, tag in tags.items()} == images
+        assert names(again) == images
 
 
 def test_another_base_makes_another_image(
-    role: RunRole, images: dict[str, str], image_build_dir: Path, engine: docker.DockerClient
+    role: RunRole, images: dict[str, str], variables: dict[str, str], engine: docker.DockerClient
 ) -> None:
-    base = f"multicompute-test-{uuid.uuid4().hex[:8]}"
-    engine.api.import_image_from_data(io.BytesIO(), repository=base, tag="1")
-    try:
-        play = role(
-            "image",
-            "build",
-            check=True,
-            image_build_dir=str(image_build_dir),
-            image_base=f"{base}:1",
-            wasm_runtime="wasmtime",
-        )
-        assert play.changed == ["Build the images"]
-        assert not set(images) & {f"multicompute/{t}" for t in play.facts["image_tags"].values()}
-    finally:
-        engine.images.remove(f"{base}:1")
+    base = f"{NAMESPACE}/base:1"
+    engine.images.get(images["publisher"]).tag(base)
+    predicted = role("image", "build", check=True, **variables, image_base=base)
+    assert predicted.changed == ["Build the images"]
+    assert not set(images.values()) & set(names(predicted).values())
 
 
 def test_runtime_image_serves_what_is_on_the_share(
