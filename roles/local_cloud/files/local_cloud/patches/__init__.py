@@ -21,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "lambda_functions",
     "ec2_machines",
     "ec2_images",
+    "ec2_image_attributes",
     "ec2_key_pairs",
     "ec2_requests",
     "ec2_instances",

@@ -1,13 +1,10 @@
-"""Container output in CloudWatch Logs: followed from the first line to the last.
-
-MiniStack's own follower ends at the first ten seconds of silence.
-"""
+"""Container output in CloudWatch Logs, line by line; `flush` says when the last one is there."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import docker
@@ -69,13 +66,20 @@ def _writer(group: str, stream: str) -> Callable[[str], None]:
 
 
 def _send(container: Container, write: Callable[[str], None]) -> None:
-    # A stream is silent for as long as the program is: this client never times out.
-    client = docker.from_env(timeout=None)
     rest = b""
-    with suppress(docker.errors.DockerException, OSError):
-        for chunk in client.containers.get(container.id).logs(stream=True, follow=True):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                write(line.decode(errors="replace"))
+    for chunk in _chunks(container):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            write(line.decode(errors="replace"))
     if rest:
         write(rest.decode(errors="replace"))
+
+
+def _chunks(container: Container) -> Iterator[bytes]:
+    received = 0
+    with suppress(docker.errors.DockerException, OSError):
+        for chunk in container.logs(stream=True, follow=True):
+            received += len(chunk)
+            yield chunk
+        # Docker may end the stream before the last of a container that ends.
+        yield container.logs()[received:]

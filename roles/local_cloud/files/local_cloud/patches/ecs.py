@@ -51,6 +51,7 @@ def apply(cloud: Cloud) -> None:
     ecs._cleanup_task_resources = _with_client(ecs._cleanup_task_resources)
     ecs._record_service_task_healthy = _when_healthy(ecs._record_service_task_healthy)
     ecs._record_service_task_failure = _with_backoff(ecs._record_service_task_failure)
+    ecs._run_task = _unless_backing_off(ecs._run_task)
     ecs._stop_task = _stop_task(ecs._stop_task)
     ecs._delete_service = _delete_service(ecs._delete_service)
     ecs._delete_cluster = _delete_cluster(ecs._delete_cluster)
@@ -179,7 +180,7 @@ def _when_healthy(record: Any) -> Any:
     def wrapped(service_key: str, task: Record) -> None:
         while ecs._task_is_active(task["taskArn"], task):
             if _is_healthy(service_key, task):
-                ecs._services[service_key].pop("_failures", None)
+                ecs._deployment_for_task(ecs._services[service_key], task).pop("_failures", None)
                 record(service_key, task)
                 return
             time.sleep(WATCH_SECONDS)
@@ -207,21 +208,42 @@ def _target_states(task: Record) -> set[str | None]:
 
 
 def _with_backoff(record: Any) -> Any:
-    """The first failed task of a service is replaced at once, the next ones ever later."""
+    """The first failed task of a deployment is replaced at once, the next ones ever later."""
 
     def wrapped(task: Record, digest_resolution_failed: bool = False) -> None:
         service = ecs._services.get(_service_key(task))
-        failures = service.get("_failures", 0) if service else 0
-        if service:
-            service["_failures"] = failures + 1
+        deployment = ecs._deployment_for_task(service, task) if service else None
+        if not deployment:
+            return
+        failures = deployment.get("_failures", 0)
+        delay = min(2**failures, BACKOFF_LIMIT) if failures else 0
+        deployment.update(_failures=failures + 1, _retry_at=time.time() + delay)
         account, region = get_account_id(), get_region()
 
         def later() -> None:
-            time.sleep(min(2**failures, BACKOFF_LIMIT) if failures else 0)
+            time.sleep(delay)
             with request_scope(account, region):
                 record(task, digest_resolution_failed)
 
         spawn_background(later, thread_name="ecs-replace")
+
+    return wrapped
+
+
+def _unless_backing_off(run: Any) -> Any:
+    """MiniStack's scheduler also comes by at other times."""
+
+    def wrapped(data: Record) -> Response:
+        kind, _, name = data.get("group", "").partition(":")
+        service = ecs._services.get(f"{data['cluster']}/{name}") if kind == "service" else None
+        waiting = {
+            deployment["id"]
+            for deployment in (service or {}).get("deployments", [])
+            if deployment.get("_retry_at", 0) > time.time()
+        }
+        if data.get("_deploymentId") in waiting:
+            return json_response({"tasks": [], "failures": []})
+        return run(data)
 
     return wrapped
 

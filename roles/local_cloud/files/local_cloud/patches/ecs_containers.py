@@ -42,6 +42,7 @@ def apply(cloud: Cloud) -> None:
     gateway = containers.ensure_network(_client, cloud)
     ecs._register_metadata = _metadata_with_task_id(ecs._register_metadata, gateway)
     ecs._start_task_worker = _in_order_of_dependencies(ecs._start_task_worker)
+    ecs._run_docker_container = _leaving_nothing(ecs._run_docker_container)
     ecs._start_awslogs_forwarder = _follow_logs
     containers.on_create(_complete)
 
@@ -94,6 +95,19 @@ def _in_order_of_dependencies(start: Any) -> Any:
             for key in ("containers", "_container_essentials"):
                 task[key] = [task[key][i] for i in order]
         start(task, td, *args)
+
+    return wrapped
+
+
+def _leaving_nothing(run: Any) -> Any:
+    """A container that could be created but not started is left by MiniStack."""
+
+    def wrapped(client: Any, cdef: Record, options: Options, **more: Any) -> Any:
+        try:
+            return run(client, cdef, options, **more)
+        except Exception:
+            _remove_leftover(options["name"])
+            raise
 
     return wrapped
 
