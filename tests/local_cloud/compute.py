@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ from .conftest import CHECKOUT, REGION, Api, LocalCloud, until
 IMAGES = Path(__file__).parent / "images"
 RIE = CHECKOUT / ".cache/lambda-rie"
 
-engine = docker.from_env(timeout=120)
 _numbers = count()
+
+
+@cache
+def engine() -> docker.DockerClient:
+    return docker.from_env(timeout=120)
 
 
 def unique(word: str) -> str:
@@ -27,23 +32,24 @@ def unique(word: str) -> str:
 
 
 def build(name: str, tag: str) -> str:
-    engine.images.build(path=str(IMAGES), dockerfile=f"{name}.dockerfile", tag=tag, rm=True)
+    engine().images.build(path=str(IMAGES), dockerfile=f"{name}.dockerfile", tag=tag, rm=True)
     return tag
 
 
 @contextmanager
-def pushed(cloud: Api, name: str) -> Iterator[str]:
+def pushed(cloud: Api, name: str, repository: str = "") -> Iterator[str]:
     """An image of this folder in the cloud's registry; its reference by digest."""
-    repository = f"localhost:{cloud.port}/{name}"
-    cloud.client("ecr").create_repository(repositoryName=name)
+    cloud.client("ecr").create_repository(repositoryName=repository or name)
+    repository = f"localhost:{cloud.port}/{repository or name}"
     build(name, f"{repository}:1")
-    said = [json.loads(line) for line in engine.images.push(repository, "1").splitlines()]
+    said = [json.loads(line) for line in engine().images.push(repository, "1").splitlines()]
     digests = [line["aux"]["Digest"] for line in said if "aux" in line]
     assert digests, said
     yield f"{repository}@{digests[0]}"
-    engine.images.remove(f"{repository}:1", force=True)
-    for left in engine.images.list(repository):
-        engine.images.remove(left.id, force=True)
+    for reference in {name for image in engine().images.list(repository) for name in image.tags}:
+        engine().images.remove(reference, force=True)
+    with suppress(docker.errors.ImageNotFound):
+        engine().images.remove(f"{repository}@{digests[0]}", force=True)
 
 
 @dataclass
@@ -104,17 +110,15 @@ def role(cloud: Api, *actions: str) -> str:
 def get(address: str, path: str) -> str:
     """A GET of the probe, once it listens."""
 
-    def attempt() -> str | None:
+    def attempt() -> list[str]:
         try:
             with urllib.request.urlopen(f"http://{address}:8000{path}", timeout=5) as response:
-                return response.read().decode()
-        except urllib.error.HTTPError as error:
-            return f"status {error.code}"
+                return [response.read().decode()]
         except OSError:
-            return None
+            return []  # not yet
 
-    answer = until(lambda: (attempt(),) if attempt() is not None else None, 10, path)
-    return answer[0]
+    (answer,) = until(attempt, 10, path)
+    return answer
 
 
 def environment(text: str) -> dict[str, str]:

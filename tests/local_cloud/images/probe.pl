@@ -1,11 +1,14 @@
 # Looks out of a container: GET /env, /id, /capabilities, /read/<path>, /write/<path>, /mode/<path>,
-# /exit/<code>, /fail and /recover (for health checks), /slow.
+# or, as `once`, writes a long line without an end and ends with 4.
 use strict;
 use warnings;
 use IO::Socket::INET;
 
 $| = 1;
-my $healthy = 1;
+if (@ARGV && $ARGV[0] eq "once") {
+    print "first\n", "x" x 40000;
+    exit 4;
+}
 my $server = IO::Socket::INET->new(LocalPort => 8000, Listen => 99, ReuseAddr => 1) or die $!;
 $SIG{TERM} = sub { print "got TERM\n"; exit 3 };
 print "listening\n";
@@ -14,8 +17,7 @@ while (1) {
     my ($path) = (<$client> // "") =~ m{^GET (\S+)} or next;
     while (<$client> =~ /\S/) { }
     my $body = answer($path);
-    my $status = $path eq "/health" && !$healthy ? "500 Sick" : "200 OK";
-    print $client "HTTP/1.1 $status\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
+    print $client "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
     close $client;
 }
 
@@ -27,9 +29,6 @@ sub answer {
     return slurp($1) if $path =~ m{^/read(/.*)};
     return open(my $file, ">", $1) ? "written" : "$!" if $path =~ m{^/write(/.*)};
     return sprintf "%o %d", (stat $1)[2] & 07777, (stat _)[4] if $path =~ m{^/mode(/.*)};
-    exit $1 if $path =~ m{^/exit/(\d+)};
-    $healthy = 0 if $path eq "/fail";
-    sleep 2 if $path eq "/slow";
     return "hello";
 }
 
