@@ -46,7 +46,7 @@ def stop(cloud: Cloud) -> dict[str, Any]:
 
 
 def purge(cloud: Cloud) -> dict[str, Any]:
-    """Remove all that this cloud has made: containers, images, network, mounts, state."""
+    """Remove all that this cloud has made: containers, volumes, images, network, mounts, state."""
     existed = cloud.home.exists()
     changed = daemon.stop(cloud)
     try:
@@ -58,13 +58,17 @@ def purge(cloud: Cloud) -> dict[str, Any]:
     network = containers.find_network(client, cloud)
     owned = containers.of_cloud(client, cloud)
     containers.remove(owned)
-    images = client.images.list(filters={"label": f"{containers.LABEL}={cloud.name}"})
+    label = {"label": f"{containers.LABEL}={cloud.name}"}
+    volumes = client.volumes.list(filters=label)
+    for volume in volumes:
+        volume.remove()
+    images = client.images.list(filters=label)
     for image in images:
         client.images.remove(image.id, force=True)
     if network:
         network.remove()
     remove_folder(cloud.home)
-    return {"changed": bool(changed or owned or images or network or existed)}
+    return {"changed": bool(changed or owned or volumes or images or network or existed)}
 
 
 def status(cloud: Cloud) -> dict[str, Any]:
