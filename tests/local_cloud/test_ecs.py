@@ -117,11 +117,11 @@ def cluster(local_cloud: LocalCloud) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def upstream(plain_ministack: Api) -> Iterator[Cluster]:
-    yield Cluster(plain_ministack, build("probe", "multicompute/test-probe"))
+    yield Cluster(plain_ministack, build("probe", "multicompute/test-ecs-probe"))
     label = {"label": f"ministack.instance={socket.gethostname()}:{plain_ministack.port}"}
     for container in engine().containers.list(all=True, filters=label):
         container.remove(force=True, v=True)
-    engine().images.remove("multicompute/test-probe", force=True)
+    engine().images.remove("multicompute/test-ecs-probe", force=True)
 
 
 # File systems
