@@ -70,7 +70,7 @@ def _spawn(config: Record, *_: Any) -> tuple[Container, None]:
     group = config["LoggingConfig"]["LogGroup"]
     container = _client.containers.run(
         image,
-        entrypoint=[RIE],
+        entrypoint=[RIE, "--log-level", "warn"],  # AWS's own log has no more than START to REPORT
         command=_command(config, image),
         working_dir=_overrides(config).get("WorkingDirectory"),
         environment=_environment(config, group, stream),
