@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,10 +47,18 @@ def pushed(cloud: Api, name: str, repository: str = "") -> Iterator[str]:
     digests = [line["aux"]["Digest"] for line in said if "aux" in line]
     assert digests, said
     yield f"{repository}@{digests[0]}"
-    for reference in {name for image in engine().images.list(repository) for name in image.tags}:
-        engine().images.remove(reference, force=True)
+    tags = {tag for image in engine().images.list(repository) for tag in image.tags}
+    for tag in tags & {f"{repository}:1"}:
+        engine().images.remove(tag, force=True)
     with suppress(docker.errors.ImageNotFound):
         engine().images.remove(f"{repository}@{digests[0]}", force=True)
+
+
+def remove_containers(upstream: Api) -> None:
+    """What plain MiniStack leaves behind, with the volumes that it forgets."""
+    label = {"label": f"ministack.instance={socket.gethostname()}:{upstream.port}"}
+    for container in engine().containers.list(all=True, filters=label):
+        container.remove(force=True, v=True)
 
 
 @dataclass
@@ -94,14 +103,17 @@ def first_subnet(cloud: Api) -> str:
     return cloud.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
 
 
-def role(cloud: Api, *actions: str) -> str:
-    """A role that may do this with every file system; its ARN."""
+def role(cloud: Api, *actions: str, access_point: str = "*") -> str:
+    """A role that may do this with every file system, through this access point; its ARN."""
     iam, name = cloud.client("iam"), unique("role")
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     if actions:
         allowed = [f"elasticfilesystem:{action}" for action in actions]
         resource = f"arn:aws:elasticfilesystem:{REGION}:*:file-system/*"
-        statement = {"Effect": "Allow", "Action": allowed, "Resource": resource}
+        condition = {"StringLike": {"elasticfilesystem:AccessPointArn": access_point}}
+        statement: dict[str, Any] = {"Effect": "Allow", "Action": allowed, "Resource": resource}
+        if access_point != "*":
+            statement["Condition"] = condition
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_role_policy(RoleName=name, PolicyName="efs", PolicyDocument=policy)
     return arn

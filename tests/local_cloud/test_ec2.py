@@ -21,7 +21,17 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from docker.models.containers import Container
 
-from .compute import Share, build, engine, first_subnet, get, role, share, unique
+from .compute import (
+    Share,
+    build,
+    engine,
+    first_subnet,
+    get,
+    remove_containers,
+    role,
+    share,
+    unique,
+)
 from .conftest import CHECKOUT, Api, LocalCloud, answers, until
 
 PROBE = "multicompute/test-ec2-probe"
@@ -102,10 +112,7 @@ def machines(local_cloud: LocalCloud, probe: str) -> Machines:
 def upstream(plain_ministack: Api, probe: str) -> Iterator[Machines]:
     made = Machines(plain_ministack, probe)
     yield made
-    for reservation in made.client.describe_instances()["Reservations"]:
-        made.client.terminate_instances(
-            InstanceIds=[instance["InstanceId"] for instance in reservation["Instances"]]
-        )
+    remove_containers(plain_ministack)
 
 
 # Images

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 import urllib.request
@@ -23,6 +22,7 @@ from .compute import (
     first_subnet,
     get,
     pushed,
+    remove_containers,
     role,
     share,
     unique,
@@ -51,19 +51,20 @@ class Cluster:
         return {"awsvpcConfiguration": {"subnets": [self.subnet], "assignPublicIp": "DISABLED"}}
 
     def register(self, *containers: dict[str, Any], **definition: Any) -> str:
-        first, *others = containers or ({},)
-        return self.ecs.register_task_definition(
-            family=unique("family"),
-            networkMode="awsvpc",
-            requiresCompatibilities=["FARGATE"],
-            cpu="256",
-            memory="512",
-            containerDefinitions=[
-                {"name": "probe", "image": self.image, "stopTimeout": 5, **first},
-                *({"image": self.image, "stopTimeout": 5, **other} for other in others),
+        defaults = {
+            "family": unique("family"),
+            "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256",
+            "memory": "512",
+            "executionRoleArn": "arn:aws:iam::000000000000:role/execution",
+            "containerDefinitions": [
+                {"name": "probe", "image": self.image, "stopTimeout": 5, **container}
+                for container in containers or ({},)
             ],
-            **definition,
-        )["taskDefinition"]["taskDefinitionArn"]
+        }
+        answer = self.ecs.register_task_definition(**defaults | definition)
+        return answer["taskDefinition"]["taskDefinitionArn"]
 
     def run(self, *containers: dict[str, Any], **definition: Any) -> str:
         answer = self.ecs.run_task(
@@ -118,9 +119,7 @@ def cluster(local_cloud: LocalCloud) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def upstream(plain_ministack: Api) -> Iterator[Cluster]:
     yield Cluster(plain_ministack, build("probe", "multicompute/test-ecs-probe"))
-    label = {"label": f"ministack.instance={socket.gethostname()}:{plain_ministack.port}"}
-    for container in engine().containers.list(all=True, filters=label):
-        container.remove(force=True, v=True)
+    remove_containers(plain_ministack)
     engine().images.remove("multicompute/test-ecs-probe", force=True)
 
 
@@ -130,7 +129,8 @@ def upstream(plain_ministack: Api) -> Iterator[Cluster]:
 def test_a_share_is_written_by_a_role_that_may_and_read_by_one_that_may_not(
     cluster: Cluster,
 ) -> None:
-    reader = cluster.mounting(role(cluster.api, "ClientMount"))
+    point = cluster.share.access_point_arn
+    reader = cluster.mounting(role(cluster.api, "ClientMount", access_point=point))
     writer = cluster.mounting(role(cluster.api, "ClientMount", "ClientWrite"))
     modest = cluster.mounting(role(cluster.api, "ClientMount", "ClientWrite"), readOnly=True)
     assert get(cluster.address(reader), "/read/mnt/app/file") == "from the share"
@@ -142,10 +142,14 @@ def test_a_share_is_written_by_a_role_that_may_and_read_by_one_that_may_not(
 
 
 def test_a_task_whose_role_may_not_mount_fails(cluster: Cluster) -> None:
-    task = cluster.wait(cluster.mounting(role(cluster.api, "ClientWrite")), "STOPPED")
-    assert task["stopCode"] == "TaskFailedToStart"
-    assert task["stoppedReason"].startswith("ResourceInitializationError")
-    assert "may not elasticfilesystem:ClientMount" in task["stoppedReason"]
+    elsewhere = cluster.share.access_point_arn[:-17] + "0" * 17
+    other_action = cluster.mounting(role(cluster.api, "ClientWrite"))
+    other_point = cluster.mounting(role(cluster.api, "ClientMount", access_point=elsewhere))
+    for arn in (other_action, other_point):
+        task = cluster.wait(arn, "STOPPED")
+        assert task["stopCode"] == "TaskFailedToStart"
+        assert task["stoppedReason"].startswith("ResourceInitializationError")
+        assert "may not elasticfilesystem:ClientMount" in task["stoppedReason"]
 
 
 def test_a_task_whose_zone_has_no_mount_target_fails(cluster: Cluster) -> None:
@@ -158,6 +162,51 @@ def test_a_task_whose_zone_has_no_mount_target_fails(cluster: Cluster) -> None:
 
 
 # Containers
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason"),
+    [
+        ({"networkMode": "bridge"}, "awsvpc"),
+        ({"cpu": "256", "memory": "4096"}, "256 CPU, 4096 memory"),
+        ({"executionRoleArn": ""}, "execution role"),
+        ({"volumes": [{"name": "host", "host": {"sourcePath": "/"}}]}, "sourcePath"),
+    ],
+)
+def test_fargate_refuses_what_it_cannot_run(
+    cluster: Cluster, definition: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ClientError, match=reason):
+        cluster.register(logging("refused"), **definition)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"tmpfs": [{"containerPath": "/tmp", "size": 1}]},
+        {"capabilities": {"add": ["SYS_ADMIN"]}},
+    ],
+)
+def test_fargate_refuses_linux_parameters(cluster: Cluster, parameters: dict[str, Any]) -> None:
+    with pytest.raises(ClientError, match="on Fargate"):
+        cluster.register({"linuxParameters": parameters})
+
+
+def test_a_task_needs_a_network_that_exists(cluster: Cluster) -> None:
+    run, definition = cluster.ecs.run_task, cluster.register()
+    request = {"cluster": cluster.name, "taskDefinition": definition, "launchType": "FARGATE"}
+    with pytest.raises(ClientError, match="Network Configuration must be provided"):
+        run(**request)
+    with pytest.raises(ClientError, match="subnet-absent"):
+        run(**request, networkConfiguration={"awsvpcConfiguration": {"subnets": ["subnet-absent"]}})
+
+
+def test_upstream_registers_and_runs_anything(upstream: Cluster) -> None:
+    parameters = {"tmpfs": [{"containerPath": "/tmp", "size": 1}]}
+    definition = upstream.register(
+        {"image": "multicompute/absent:1", "linuxParameters": parameters}, memory="4096"
+    )
+    assert upstream.ecs.run_task(cluster=upstream.name, taskDefinition=definition)["tasks"]
 
 
 def test_a_container_is_what_its_definition_says(cluster: Cluster) -> None:

@@ -17,6 +17,7 @@ MODULES: tuple[str, ...] = (
     "efs",
     "ecs_containers",
     "ecs",
+    "ecs_fargate",
     "lambda_containers",
     "lambda_functions",
     "ec2_machines",
