@@ -325,6 +325,9 @@ def test_instances_outlive_a_crash_of_the_api(
         assert after["PrivateIpAddress"] == before["PrivateIpAddress"]
     assert container_of(alive).attrs["State"]["StartedAt"] == started
     assert get(instances[1]["PrivateIpAddress"], "/") == "hello"
+    cloud("purge")
+    labels = {"label": f"multicompute.local-cloud={cloud.name}"}
+    assert not engine().containers.list(all=True, filters=labels)
 
 
 def test_a_machine_that_ends_by_itself_is_stopped(machines: Machines) -> None:
