@@ -1,4 +1,4 @@
-"""Command line: python -m local_cloud {start,stop,purge,status} --name N --port P --home DIR
+"""Command line: python -m local_cloud {check,start,stop,purge,status} --name N --port P --home DIR
 
 Each command prints one line of JSON; an error is one message on stderr and exit status 1.
 """
@@ -21,23 +21,30 @@ from . import containers, daemon, ports
 from .settings import Cloud, LocalCloudError
 
 
-def start(cloud: Cloud) -> dict[str, Any]:
-    if found := daemon.find(cloud):
-        if found["port"] != cloud.port:
-            raise LocalCloudError(
-                f"it already runs on port {found['port']}: "
-                "set local_cloud_port to that, or purge it first"
-            )
-        daemon.wait_healthy(cloud)
-        return {"changed": False, "endpoint": cloud.endpoint}
-    docker_client()
-    if not ports.is_free(cloud.port):
+def check(cloud: Cloud) -> dict[str, Any]:
+    """Whether `start` would change anything; an error names what is in its way."""
+    found = daemon.find(cloud)
+    if found and found["port"] != cloud.port:
         raise LocalCloudError(
-            f"port {cloud.port} is in use by {ports.holder(cloud.port)}: "
-            "end that, or set local_cloud_port to a free port"
+            f"it already runs on port {found['port']}: "
+            "set local_cloud_port to that, or purge it first"
         )
-    daemon.start(cloud)
-    return {"changed": True, "endpoint": cloud.endpoint}
+    docker_client()
+    if not found:
+        require_port(cloud.port, "local_cloud_port")
+    port = cloud.load_balancer_port
+    if port and not (found and ports.owner(port) == found["pid"]):
+        require_port(port, "load_balancer_port")
+    return {"changed": not found, "endpoint": cloud.endpoint}
+
+
+def start(cloud: Cloud) -> dict[str, Any]:
+    result = check(cloud)
+    if result["changed"]:
+        daemon.start(cloud)
+    else:
+        daemon.wait_healthy(cloud)
+    return result
 
 
 def stop(cloud: Cloud) -> dict[str, Any]:
@@ -91,7 +98,15 @@ def serve(cloud: Cloud) -> dict[str, Any]:
     return {}
 
 
-COMMANDS = {"start": start, "stop": stop, "purge": purge, "status": status, "serve": serve}
+COMMANDS = {"check": check, "start": start, "stop": stop, "purge": purge, "status": status, "serve": serve}
+
+
+def require_port(port: int, variable: str) -> None:
+    if not ports.is_free(port):
+        raise LocalCloudError(
+            f"port {port} is in use by {ports.holder(port)}: "
+            f"end that, or set {variable} to a free port"
+        )
 
 
 def docker_client() -> docker.DockerClient:
@@ -124,6 +139,7 @@ def parse(arguments: list[str] | None) -> tuple[str, Cloud]:
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--home", type=Path, help="default: ~/.local/state/multicompute/<name>")
     parser.add_argument("--rie", type=Path, help="folder of AWS's runtime interface emulator")
+    parser.add_argument("--load-balancer-port", type=int, help="must be free for a listener")
     given = parser.parse_args(arguments)
     home = given.home or Path.home() / ".local/state/multicompute" / given.name
     return given.command, Cloud(
@@ -131,6 +147,7 @@ def parse(arguments: list[str] | None) -> tuple[str, Cloud]:
         port=given.port,
         home=home.resolve(),
         rie=given.rie.resolve() if given.rie else None,
+        load_balancer_port=given.load_balancer_port,
     )
 
 

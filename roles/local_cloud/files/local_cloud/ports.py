@@ -20,16 +20,26 @@ def is_free(port: int, address: str = "127.0.0.1") -> bool:
 
 def holder(port: int) -> str:
     """`nginx (pid 12)`, or `another process` where /proc does not show it (no root)."""
+    pid = owner(port)
+    if pid is None:
+        return "another process"
+    process = Path(f"/proc/{pid}")
+    arguments = (process / "cmdline").read_text().split("\0")
+    if __package__ in arguments and "--name" in arguments:
+        return f"local cloud {arguments[arguments.index('--name') + 1]} (pid {pid})"
+    return f"{(process / 'comm').read_text().strip()} (pid {pid})"
+
+
+def owner(port: int) -> int | None:
+    """ID of the process that listens, as far as /proc shows it."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if str(link.readlink()) not in sockets:
-                continue
-            process = link.parents[1]
-            return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+            if str(link.readlink()) in sockets:
+                return int(link.parts[2])
         except OSError:
             continue
-    return "another process"
+    return None
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -19,6 +19,7 @@ class Cloud:
     port: int
     home: Path
     rie: Path | None = None  # folder of aws-lambda-rie-<architecture>
+    load_balancer_port: int | None = None  # where a load balancer is going to listen
 
     @property
     def endpoint(self) -> str:

@@ -57,6 +57,7 @@ def _register(register: Any) -> Any:
         if response[0] == 200 and image:
             record = ec2._images[re.search(rb"<imageId>(.*?)<", response[2])[1].decode()]
             record.update(
+                DockerImage=image.id,  # an AMI stays what it is when the tag moves
                 RootDeviceType="ebs",
                 RootDeviceName=ec2._p(p, "RootDeviceName") or ROOT_DEVICE,
                 VirtualizationType="hvm",

@@ -168,7 +168,7 @@ def _run(p: Params) -> Response:
     launched = [i for i in ec2._instances.values() if token and i.get("ClientToken") == token]
     if not launched:
         image = ec2._registered_image(ec2._p(p, "ImageId"))
-        if not image or not image["ImageLocation"]:
+        if not image or "DockerImage" not in image:
             return ec2_images.not_found(ec2._p(p, "ImageId"))
         launched = _launch(p, image)
     items = "".join(ec2._instance_xml(instance) for instance in launched)
@@ -196,8 +196,7 @@ def _launch(p: Params, image: Record) -> list[Record]:
             iam_profile=request.profile,
         )
         ec2_requests.complete(instance, p, request, image, index)
-        work = _booting(instance, image["ImageLocation"])
-        _change(instance, "pending", work, "running")
+        _change(instance, "pending", _booting(instance, image["DockerImage"]), "running")
         launched.append(instance)
     return launched
 
