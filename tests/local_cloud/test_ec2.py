@@ -151,6 +151,18 @@ def test_an_instance_becomes_an_image(machines: Machines) -> None:
     assert engine().images.list(filters=label) == []
 
 
+def test_an_image_stays_what_it_is_when_the_tag_moves(machines: Machines) -> None:
+    tag = "multicompute/test-moving:1"
+    original = engine().images.get(PROBE)
+    original.tag(tag)
+    image = Machines(machines.api, tag)
+    engine().images.get("debian:trixie-slim").tag(tag)
+    instance = image.running()
+    assert container_of(instance["InstanceId"]).image.id == original.id
+    image.terminate(instance["InstanceId"])
+    engine().images.remove(tag)
+
+
 # Launch
 
 

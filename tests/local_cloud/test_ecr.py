@@ -1,13 +1,17 @@
-"""ECR: images are pushed to the URI that the API gives."""
+"""ECR: images are pushed to the URI that the API gives, and are no burden on the state."""
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import uuid
 from typing import Any
 
 import docker
 
-from .conftest import Api, LocalCloud
+from .compute import engine, pushed
+from .conftest import Api, LocalCloud, answers, until
 
 
 def push(api: Api) -> list[dict[str, Any]]:
@@ -27,6 +31,23 @@ def test_an_image_is_pushed_to_the_repository_uri(local_cloud: LocalCloud) -> No
     said = push(local_cloud)
     assert not [line for line in said if "error" in line]
     assert said[-1]["aux"]["Digest"].startswith("sha256:")
+
+
+def test_an_image_survives_a_crash_and_its_layers_are_not_in_the_state(
+    local_cloud: LocalCloud,
+) -> None:
+    with pushed(local_cloud, "probe", "team/probe") as image:
+        layers = list((local_cloud.home / "registry").glob("*/*/team%2Fprobe/sha256:*"))
+        assert sum(layer.stat().st_size for layer in layers) > 10_000_000
+        time.sleep(3)  # the state is saved by then
+        assert (local_cloud.home / "state/ecr.json").stat().st_size < 20_000
+        os.kill(local_cloud.pid, signal.SIGKILL)
+        until(lambda: not answers(f"{local_cloud.endpoint}/_ministack/health"))
+        local_cloud("start")
+        engine().images.remove(f"{image.partition('@')[0]}:1")
+        engine().images.pull(image)
+        local_cloud.client("ecr").delete_repository(repositoryName="team/probe", force=True)
+        assert not any(layer.exists() for layer in layers)
 
 
 def test_upstream_repository_uri_is_not_where_the_registry_answers(plain_ministack: Api) -> None:

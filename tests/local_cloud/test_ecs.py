@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 import urllib.request
@@ -27,7 +29,7 @@ from .compute import (
     share,
     unique,
 )
-from .conftest import REGION, Api, LocalCloud, free_port, until
+from .conftest import REGION, Api, LocalCloud, answers, free_port, until
 
 LOGS = "/tasks"
 
@@ -540,6 +542,26 @@ def test_a_service_whose_tasks_fail_is_slowed_down(cluster: Cluster) -> None:
     )["taskArns"]
     cluster.ecs.delete_service(cluster=cluster.name, service=name, force=True)
     assert 2 <= len(stopped) <= 4  # at once, then after 2, 4 ... seconds
+
+
+def test_a_service_is_served_again_after_a_crash_of_the_api(
+    cluster: Cluster, behind: Behind
+) -> None:
+    name = service(cluster, behind, cluster.register())
+    until(lambda: settled(cluster, name), 60, "the deployment")
+    (before,) = running(cluster, name)
+    time.sleep(3)  # the state is saved by then
+    cloud = cluster.api
+    os.kill(cloud.pid, signal.SIGKILL)
+    until(lambda: not answers(f"{cloud.endpoint}/_ministack/health"))
+    cloud("start")
+    until(lambda: list(behind.states().values()) == ["healthy"], 60, "the target")
+    assert behind.get() == "hello"
+    (after,) = running(cluster, name)
+    assert after["taskArn"] != before["taskArn"]
+    assert not containers_of(before["taskArn"])
+    cluster.ecs.delete_service(cluster=cluster.name, service=name, force=True)
+    until(lambda: described(cluster, name)["status"] == "INACTIVE", 30, "INACTIVE")
 
 
 # Upstream

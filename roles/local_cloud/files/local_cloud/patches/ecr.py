@@ -1,11 +1,19 @@
-"""ECR: a repository's URI is where the registry really answers.
+"""ECR: a repository's URI is where the registry really answers, and layers are files.
 
 MiniStack serves the registry on its own port but names the repository as AWS would, under a host
-that is not there, so that nothing can be pushed to what the API returns.
+that is not there, so that nothing can be pushed to what the API returns. And it keeps layers
+within its state, which would then be hundreds of megabytes of JSON at every save.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region
 from ministack.services import ecr
 
 from ..settings import Cloud
@@ -14,3 +22,67 @@ from ..settings import Cloud
 def apply(cloud: Cloud) -> None:
     # Docker takes only "localhost" and 127.0.0.0/8 for registries without TLS.
     ecr._repo_uri = lambda name: f"localhost:{cloud.port}/{name}"
+    ecr._layer_blobs = Registry(cloud.home / "registry")
+    ecr._delete_repository = _with_layers(ecr._delete_repository)
+
+
+def _with_layers(delete: Any) -> Any:
+    def wrapped(data: dict[str, Any]) -> Any:
+        response = delete(data)
+        if response[0] < 400:
+            ecr._layer_blobs.delete(data["repositoryName"])
+        return response
+
+    return wrapped
+
+
+class Layers(MutableMapping[str, bytes]):
+    """A repository's layers: files by digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, digest: str) -> bytes:
+        try:
+            return (self.folder / digest).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(digest) from None
+
+    def __setitem__(self, digest: str, content: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.folder / f".{digest}"
+        new.write_bytes(content)
+        new.replace(self.folder / digest)
+
+    def __delitem__(self, digest: str) -> None:
+        (self.folder / digest).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.name for path in self.folder.glob("sha256:*"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Registry:
+    """The layers of all repositories, in place of MiniStack's store in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, name: str, default: object = None) -> Layers:
+        return Layers(self.folder / get_account_id() / get_region() / quote(name, safe=""))
+
+    setdefault = get
+
+    def delete(self, name: str) -> None:
+        shutil.rmtree(self.get(name).folder, ignore_errors=True)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def update(self, saved: object) -> None:
+        """Nothing was saved: the files are there."""
+
+    def __deepcopy__(self, memo: object) -> AccountRegionScopedDict:
+        return AccountRegionScopedDict()
