@@ -88,6 +88,19 @@ def test_the_port_in_use_is_named_with_its_holder(cloud: LocalCloud) -> None:
     assert "local_cloud_port" in result.stderr
 
 
+def test_a_load_balancer_port_in_use_is_named_before_anything_starts(cloud: LocalCloud) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for command in ("check", "start"):
+            result = cloud.run(command, "--load-balancer-port", str(port))
+            assert result.returncode == 1
+            assert f"port {port} is in use by" in result.stderr
+            assert f"(pid {os.getpid()})" in result.stderr
+            assert "set load_balancer_port to a free port" in result.stderr
+        assert cloud("status")["running"] is False
+    assert cloud("check", "--load-balancer-port", str(port))["changed"] is True
+
+
 def test_docker_that_is_not_running_is_named(cloud: LocalCloud) -> None:
     broken = LocalCloud(
         cloud.port, cloud.home, cloud.name, {"DOCKER_HOST": "unix:///nowhere/docker.sock"}

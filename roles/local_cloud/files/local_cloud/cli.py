@@ -98,7 +98,7 @@ def serve(cloud: Cloud) -> dict[str, Any]:
     return {}
 
 
-COMMANDS = {"check": check, "start": start, "stop": stop, "purge": purge, "status": status, "serve": serve}
+COMMANDS = {run.__name__: run for run in (check, start, stop, purge, status, serve)}
 
 
 def require_port(port: int, variable: str) -> None:

@@ -21,13 +21,14 @@ def is_free(port: int, address: str = "127.0.0.1") -> bool:
 def holder(port: int) -> str:
     """`nginx (pid 12)`, or `another process` where /proc does not show it (no root)."""
     pid = owner(port)
-    if pid is None:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
         return "another process"
-    process = Path(f"/proc/{pid}")
-    arguments = (process / "cmdline").read_text().split("\0")
     if __package__ in arguments and "--name" in arguments:
-        return f"local cloud {arguments[arguments.index('--name') + 1]} (pid {pid})"
-    return f"{(process / 'comm').read_text().strip()} (pid {pid})"
+        name = f"local cloud {arguments[arguments.index('--name') + 1]}"
+    return f"{name} (pid {pid})"
 
 
 def owner(port: int) -> int | None:

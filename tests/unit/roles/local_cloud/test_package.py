@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,19 @@ def test_the_holder_of_a_port_is_named() -> None:
         assert ports.holder(port).endswith(f"(pid {os.getpid()})")
     assert ports.is_free(port)
     assert ports.holder(port) == "another process"
+
+
+def test_another_local_cloud_that_holds_a_port_is_named() -> None:
+    listen = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); "
+    listen += "print(s.getsockname()[1], flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", listen, "local_cloud", "serve", "--name", "other"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            port = int(process.stdout.readline())
+            assert ports.holder(port) == f"local cloud other (pid {process.pid})"
+        finally:
+            process.kill()
 
 
 def test_the_command_line_names_the_cloud(tmp_path: Path) -> None:
