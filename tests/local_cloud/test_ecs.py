@@ -116,6 +116,7 @@ def cluster(local_cloud: LocalCloud) -> Iterator[Cluster]:
     with pushed(local_cloud, "probe") as image:
         local_cloud.client("logs").create_log_group(logGroupName=LOGS)
         yield Cluster(local_cloud, image, share(local_cloud))
+        local_cloud("purge")  # before its image: a container keeps it
 
 
 @pytest.fixture(scope="module")

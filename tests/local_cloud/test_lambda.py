@@ -100,6 +100,7 @@ def functions(make_local_cloud: Callable[..., LocalCloud]) -> Iterator[Functions
     cloud("start", "--rie", str(RIE))
     with pushed(cloud, "function") as image:
         yield Functions(cloud, image, share(cloud))
+        cloud("purge")  # before its image: a container keeps it
 
 
 @pytest.fixture(scope="module")
