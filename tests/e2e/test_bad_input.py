@@ -40,7 +40,9 @@ def inventory(
         "builder": {"hosts": {"workstation": {}}},
         "primitives": {"children": {kind: {"hosts": hosts} for kind, hosts in kinds.items()}},
     } | (groups or {})
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}, sort_keys=False))
+    (folder / "hosts.yml").write_text(
+        yaml.safe_dump({"all": {"children": children}}, sort_keys=False)
+    )
     (folder / "group_vars").mkdir()
     (folder / "group_vars/all.yml").write_text(yaml.safe_dump(known))
     return folder
@@ -146,7 +148,10 @@ REFUSED = [
     ),
     ({"groups": {"builder": {}}}, "Group 'builder' has 0 hosts (): put exactly one into it"),
     *(
-        ({"without": name}, f"{name} is not set: set it for all hosts in the inventory's group_vars")
+        (
+            {"without": name},
+            f"{name} is not set: set it for all hosts in the inventory's group_vars",
+        )
         for name in ("deployment_name", "aws_region", "cloud_provider", "aws_environment")
     ),
     ({"aws_region": None}, "aws_region is not set: set it for all hosts"),
