@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -99,6 +100,16 @@ def test_builds_once_for_each_state_of_the_source(
     changed = role("app", **variables)
     assert changed.facts["app_release"]["wasm_sha256"] != app["wasm_sha256"]
     assert b"Hello, World" in Path(changed.facts["app_release"]["bundle"]).read_bytes()
+
+
+def test_source_that_is_older_than_what_was_built_last_is_built(
+    role: RunRole, app: dict[str, Any], source: Path, tmp_path: Path
+) -> None:
+    replace(source / "src/lib.rs", "Hello, Fermyon", "Hello from the archive")
+    for path in source.rglob("*"):
+        os.utime(path, (0, 0))
+    built = role("app", app_source=str(source), app_build_dir=str(tmp_path / "build"))
+    assert b"Hello from the archive" in Path(built.facts["app_release"]["bundle"]).read_bytes()
 
 
 def test_failing_build_shows_the_error_and_leaves_no_release(
