@@ -10,7 +10,8 @@ short_description: The rows of the status table
 version_added: 1.0.0
 author: The multicompute.spin authors
 description:
-  - One row for each primitive of the inventory, and one for each target group on the listener that belongs to none.
+  - One row for each primitive of the inventory, and one for each target group on the listener that
+    belongs to none.
 positional: _input
 options:
   _input:
@@ -23,12 +24,15 @@ options:
     type: str
     required: true
   listener_actions:
-    description: Default actions of the listener, as C(amazon.aws.elb_application_lb_info) returns them.
+    description:
+      - Default actions of the listener, as C(amazon.aws.elb_application_lb_info) returns them.
     type: list
     elements: dict
     required: true
   target_groups:
-    description: Target groups with their targets' health, as C(community.aws.elb_target_group_info) returns them.
+    description:
+      - Target groups with their targets' health, as C(community.aws.elb_target_group_info) returns
+        them.
     type: list
     elements: dict
     required: true
@@ -40,8 +44,8 @@ options:
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ primitives | multicompute.spin.primitive_rows(deployment='multicompute', listener_actions=actions,
-      target_groups=groups, probe=probe) }}"
+    msg: "{{ primitives | multicompute.spin.primitive_rows(deployment='multicompute',
+      listener_actions=actions, target_groups=groups, probe=probe) }}"
 """
 
 RETURN = r"""
@@ -65,7 +69,7 @@ from typing import Any
 
 
 def _health(target_group: dict[str, Any] | None) -> str:
-    """The best state among the group's targets; a function has none to check and counts as there."""
+    """The best state among the group's targets; a function's is not checked, it counts as there."""
     if target_group is None:
         return "absent"
     states = [

@@ -8,10 +8,10 @@ module: ecs_run_task
 short_description: Run a one-shot Fargate task to its end
 version_added: 1.0.0
 description:
-  - Starts one task of a task definition, waits until it has stopped, and fails unless every essential container
-    ended with exit code 0. The error shows the last lines that the container logged.
-  - C(community.aws.ecs_task) returns when the task runs, does not look at its exit code, and takes a running task of
-    the same family for its own.
+  - Starts one task of a task definition, waits until it has stopped, and fails unless every
+    container ended with exit code 0. The error shows the last lines that the container logged.
+  - C(community.aws.ecs_task) returns when the task runs, does not look at its exit code, and takes
+    a running task of the same family for its own.
 author:
   - The multicompute.spin authors
 options:
@@ -24,7 +24,8 @@ options:
     type: str
     required: true
   container:
-    description: Name of the container whose command is set and whose exit code and log are returned.
+    description:
+      - Name of the container whose command is set and whose exit code and log are returned.
     type: str
     required: true
   command:
@@ -42,7 +43,9 @@ options:
     elements: str
     default: []
   assign_public_ip:
-    description: Whether the task gets a public address. A public subnet without NAT gateway needs it to pull images.
+    description:
+      - Whether the task gets a public address.
+      - In a public subnet without NAT gateway it needs one to pull images.
     type: bool
     default: false
   tags:
@@ -218,9 +221,10 @@ def main() -> None:
         cluster=params["cluster"],
         tasks=[arn],
     )
-    task = ecs.call(
+    described = ecs.call(
         "describe_tasks", f"read task {arn}", cluster=params["cluster"], tasks=[arn]
-    )["tasks"][0]
+    )
+    task = described["tasks"][0]
     log = read_log(module, ecs, task)
     exit_code = next(
         (c.get("exitCode") for c in task.get("containers", []) if c["name"] == params["container"]),
