@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -29,7 +31,7 @@ from .compute import (
     share,
     unique,
 )
-from .conftest import REGION, Api, LocalCloud, answers, free_port, until
+from .conftest import CHECKOUT, REGION, Api, LocalCloud, answers, free_port, until
 
 LOGS = "/tasks"
 
@@ -91,18 +93,21 @@ class Cluster:
     def address(self, arn: str) -> str:
         return details(self.wait(arn))["privateIPv4Address"]
 
-    def mounting(self, role_arn: str, iam: str = "ENABLED", **point: Any) -> str:
-        """A task that mounts the share."""
+    def share_volume(self, name: str, iam: str = "ENABLED") -> dict[str, Any]:
         assert self.share
-        volume = {
+        configuration = {
             "fileSystemId": self.share.id,
             "transitEncryption": "ENABLED",
             "authorizationConfig": {"accessPointId": self.share.access_point, "iam": iam},
         }
+        return {"name": name, "efsVolumeConfiguration": configuration}
+
+    def mounting(self, role_arn: str, iam: str = "ENABLED", **point: Any) -> str:
+        """A task that mounts the share."""
         return self.run(
             {"mountPoints": [{"sourceVolume": "app", "containerPath": "/mnt/app", **point}]},
             taskRoleArn=role_arn,
-            volumes=[{"name": "app", "efsVolumeConfiguration": volume}],
+            volumes=[self.share_volume("app", iam)],
         )
 
 
@@ -236,6 +241,44 @@ def test_a_container_is_what_its_definition_says(cluster: Cluster) -> None:
     cluster.ecs.stop_task(cluster=cluster.name, task=arn)
     cluster.wait(arn, "STOPPED")
     assert not engine().volumes.list(filters={"label": f"com.amazonaws.ecs.task-arn={arn}"})
+
+
+def test_the_runtime_image_can_write_its_tmp_as_the_service_runs_it(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    # In place of Spin: as Spin does, it reads the manifest that serve wrote, and writes its cache.
+    (tmp_path / "spin").write_text('#!/bin/sh\ntest -s "$3/spin.toml" && mkdir "$HOME/.cache"\n')
+    (tmp_path / "spin").chmod(0o755)
+    (tmp_path / "lambda-adapter").touch()
+    for name in ("Dockerfile", "serve"):
+        shutil.copy(CHECKOUT / "runtime" / name, tmp_path)
+    (tmp_path / "adapter").write_text("FROM scratch\nCOPY lambda-adapter /\n")
+    adapter, image = unique("multicompute/test-adapter"), unique("multicompute/test-runtime")
+    engine().images.build(path=str(tmp_path), tag=adapter, dockerfile="adapter", rm=True)
+    arguments = {"ADAPTER_IMAGE": adapter, "WASM_RUNTIME": "spin"}
+    engine().images.build(path=str(tmp_path), tag=image, buildargs=arguments, rm=True)
+    assert cluster.share
+    release = cluster.share.directory / "releases/1.0.0"
+    release.mkdir(parents=True)
+    (release / "app.wasm").touch()
+    arn = cluster.run(
+        {
+            "image": image,
+            "user": "1000",
+            "readonlyRootFilesystem": True,
+            "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+            "environment": [{"name": "APP_RELEASE", "value": release.name}],
+            "mountPoints": [
+                {"sourceVolume": "share", "containerPath": "/mnt/app", "readOnly": True},
+                {"sourceVolume": "tmp", "containerPath": "/tmp"},
+            ],
+        },
+        volumes=[cluster.share_volume("share"), {"name": "tmp"}],
+        taskRoleArn=role(cluster.api, "ClientMount"),
+    )
+    assert cluster.wait(arn, "STOPPED")["containers"][0]["exitCode"] == 0
+    for name in (image, adapter):
+        engine().images.remove(name, force=True)
 
 
 def test_a_container_gets_credentials_and_metadata(
