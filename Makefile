@@ -20,7 +20,9 @@ status: setup ## who answers now
 destroy: setup ## everything that `make site` made is gone
 	ansible-playbook playbooks/destroy.yml
 
-test: lint unit e2e ## all tests
+# Two at a time, each file's tests in their order: what waits for one leaves the core to the other.
+test: lint ## all tests
+	pytest -n 2 --dist loadfile tests
 
 lint: setup
 	ansible-lint --offline --profile production
@@ -29,8 +31,8 @@ lint: setup
 	find runtime -name '*Dockerfile' -print0 | xargs -0 hadolint
 	shellcheck scripts/setup scripts/base-image runtime/serve
 
-unit: setup
-	pytest tests/unit tests/modules tests/runtime tests/runtime_host tests/local_cloud
+unit: setup ## tests that need no Docker engine
+	pytest tests/unit
 
-e2e: setup
+e2e: setup ## the playbooks, against a local cloud of the tests' own
 	pytest tests/e2e
