@@ -24,7 +24,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 STATISTIC = "multicompute_result"
-# Title, key, unit; numbers stand on the right.
+# Title, key, unit; numbers stand on the right. What no row has is left out.
 COLUMNS = [
     ("PRIMITIVE", "name", ""),
     ("KIND", "kind", ""),
@@ -35,6 +35,7 @@ COLUMNS = [
     ("REQUESTS", "requests", ""),
     ("SHARE", "share", " %"),
     ("P50", "p50_ms", " ms"),
+    ("URL", "url", ""),
 ]
 GOOD = "green"
 BAD = "red"
@@ -49,12 +50,13 @@ def cell(row: dict[str, Any], key: str, unit: str) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[Line]:
-    titles = [title for title, _key, _unit in COLUMNS]
-    lines = [[cell(row, key, unit) for _title, key, unit in COLUMNS] for row in rows]
+    columns = [column for column in COLUMNS if any(column[1] in row for row in rows)]
+    titles = [title for title, _key, _unit in columns]
+    lines = [[cell(row, key, unit) for _title, key, unit in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
     to_the_right = [
         all(isinstance(row.get(key), int | float | None) for row in rows)
-        for _title, key, _unit in COLUMNS
+        for _title, key, _unit in columns
     ]
     for number, line in enumerate([titles, *lines]):
         padded = [

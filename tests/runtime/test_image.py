@@ -76,7 +76,7 @@ def run(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
 
     yield start
     for container in started:
-        container.remove(force=True)
+        container.remove(force=True, v=True)
 
 
 @pytest.fixture

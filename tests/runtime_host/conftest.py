@@ -142,6 +142,32 @@ def boot(run: Callable[..., Container]) -> Callable[..., Machine]:
     return start
 
 
+def files(machine: Machine) -> set[str]:
+    """What an administrator would find. Users leave backups of the password file behind."""
+    places = "find /etc /home /mnt /opt /root /usr/local /var/lib /srv -xdev"
+    ignored = r"-name '*-' -o -path /var/lib/systemd -o -path /root/.ansible"
+    return set(machine.run("sh", "-c", f"{places} \\( {ignored} \\) -prune -o -print").split())
+
+
+@pytest.fixture(scope="module")
+def boot_plain(
+    boot: Callable[..., Machine], plain_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Machine]:
+    """Boot a machine on which nothing is installed, and wait until it is up."""
+    seed = tmp_path_factory.mktemp("seed")
+    (seed / "meta-data").write_text("instance-id: on-premises\n")
+    (seed / "user-data").write_text("#cloud-config\n")
+
+    def start(volumes: dict[str, dict[str, str]] | None = None) -> Machine:
+        cloud_init = {str(seed): {"bind": "/var/lib/cloud/seed/nocloud", "mode": "ro"}}
+        machine = boot(plain_image, cloud_init | (volumes or {}))
+        machine.host.run("systemctl is-system-running --wait")
+        machine.host.run("cloud-init status --wait")
+        return machine
+
+    return start
+
+
 def playbook(name: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).with_name("ansible-playbook"), HERE / name, *arguments]
@@ -213,6 +239,19 @@ def mirror(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield Mirror(directory, f"http://{address}:{server.server_port}")
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def mirrored_wasmtime(mirror: Mirror, release: Release) -> dict[str, Any]:
+    """Variables with which a machine gets wasmtime from the mirror, not the package index."""
+    archive = mirror.add("wasmtime-1.tar.gz", {"wasmtime-1/wasmtime": release.wasmtime})
+    return {
+        "wasm_runtime": "wasmtime",
+        "wasm_runtime_wasmtime_source": "release",
+        "wasm_runtime_release_url": mirror.url,
+        "wasm_runtime_release_file": archive.file,
+        "wasm_runtime_release_sha256": {"amd64": archive.sha256, "arm64": archive.sha256},
+    }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,157 @@
+"""playbooks/hosts.yml on an inventory like inventories/onprem: one machine's life, in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import CHECKOUT, VERSION, Machine, files
+
+NEXT_VERSION = "0.0.2"
+
+
+@dataclass
+class OnPremises:
+    """An inventory like the example's, whose one machine is a container for a Raspberry Pi."""
+
+    inventory: Path
+    machine: Machine
+    output: str = ""
+
+    def set(self, **variables: Any) -> None:
+        path = self.inventory / "group_vars/all.yml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | variables))
+
+    def run(self, *arguments: str, fails: bool = False) -> int:
+        """How many tasks changed something on the machine."""
+        command = ["ansible-playbook", "playbooks/hosts.yml", "-i", str(self.inventory)]
+        result = subprocess.run(
+            [*command, *arguments],
+            cwd=CHECKOUT,
+            env=os.environ
+            | {
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "ANSIBLE_PIPELINING": "true",
+                "ANSIBLE_NOCOLOR": "true",
+            },
+            capture_output=True,
+            text=True,
+        )
+        self.output = result.stdout + result.stderr
+        assert (result.returncode != 0) == fails, self.output
+        return int(re.findall(r"pi +: ok=\d+ +changed=(\d+)", result.stdout)[-1])
+
+    @property
+    def url(self) -> str:
+        self.machine.container.reload()
+        network = self.machine.container.attrs["NetworkSettings"]["Networks"]["bridge"]
+        return f"http://{network['IPAddress']}:8000/"
+
+    @property
+    def process(self) -> int:
+        return int(self.machine.host.process.get(comm="wasmtime").pid)
+
+
+@pytest.fixture(scope="module")
+def on_premises(
+    boot_plain: Callable[..., Machine],
+    mirrored_wasmtime: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> OnPremises:
+    example = CHECKOUT / "inventories/onprem"
+    made = OnPremises(tmp_path_factory.mktemp("onprem"), boot_plain())
+    inventory = yaml.safe_load((example / "hosts.yml").read_text())
+    inventory["all"]["children"]["machines"]["hosts"] = {
+        "pi": {
+            "ansible_host": made.machine.name,
+            "ansible_connection": "community.docker.docker",
+            "ansible_become": False,  # root already
+            "runtime_host_address": made.url.split("/")[2].split(":")[0],
+            **mirrored_wasmtime,
+        }
+    }
+    (made.inventory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (made.inventory / "group_vars").mkdir()
+    for path in (example / "group_vars").iterdir():
+        (made.inventory / "group_vars" / path.name).write_text(path.read_text())
+    made.set(app_version=VERSION)
+    if app_wasm := os.environ.get("APP_WASM"):
+        made.set(app_wasm=app_wasm)
+    return made
+
+
+@pytest.fixture(scope="module")
+def before(on_premises: OnPremises) -> set[str]:
+    return files(on_premises.machine)
+
+
+def test_check_mode_predicts_and_changes_nothing(on_premises: OnPremises, before: set[str]) -> None:
+    assert on_premises.run("--check", "--diff") >= 8, on_premises.output
+    assert f"+APP_RELEASE={VERSION}" in on_premises.output
+    assert f"active: {VERSION}" in on_premises.output
+    assert files(on_premises.machine) == before
+
+
+def test_the_machine_serves_the_app_that_was_built_here(on_premises: OnPremises) -> None:
+    assert on_premises.run() >= 8
+    answer = on_premises.machine.answer()
+    assert (answer.status, answer.body) == (200, "Hello, Fermyon")
+    assert answer.headers["x-served-by"] == "pi"
+    assert answer.headers["x-release"] == VERSION
+    said = on_premises.output.splitlines()
+    assert f"endpoint: {on_premises.url}" in said
+    (row,) = [line for line in said if re.match("pi +machine ", line)]
+    assert re.search(rf" {VERSION} +healthy .* {re.escape(on_premises.url)}$", row)
+    assert f"  curl -i {on_premises.url}" in said
+    journal = on_premises.machine.run("journalctl", "--unit=multicompute", "--no-pager")
+    assert "compiling" not in journal, "the release was precompiled for this machine"
+
+
+def test_a_second_run_changes_and_restarts_nothing(on_premises: OnPremises) -> None:
+    process = on_premises.process
+    assert on_premises.run("--diff") == 0, on_premises.output
+    assert on_premises.process == process
+
+
+def test_a_new_version_is_published_and_served(on_premises: OnPremises) -> None:
+    process = on_premises.process
+    on_premises.set(app_version=NEXT_VERSION)
+    # The bundle, over and away again; the share; the setting; the server.
+    assert on_premises.run() == 5, on_premises.output
+    assert on_premises.machine.answer().headers["x-release"] == NEXT_VERSION
+    assert on_premises.process != process
+    releases = on_premises.machine.run("ls", "-A", "/mnt/app", "/mnt/app/releases").split()
+    assert releases == ["/mnt/app:", "current", "releases", "/mnt/app/releases:"] + [
+        ".lock",
+        VERSION,
+        NEXT_VERSION,
+    ]
+
+
+def test_without_the_builder_nothing_is_touched(on_premises: OnPremises) -> None:
+    on_premises.set(app_version="0.0.3")
+    assert on_premises.run("--limit", "pi", fails=True) == 0
+    assert "--limit workstation,pi takes it in" in on_premises.output
+    assert on_premises.machine.answer().headers["x-release"] == NEXT_VERSION
+
+
+def test_absent_leaves_nothing(on_premises: OnPremises, before: set[str]) -> None:
+    on_premises.set(runtime_host_state="absent")
+    assert on_premises.run("--check") >= 2
+    assert on_premises.machine.answer(), "check mode changed nothing"
+    assert on_premises.run() >= 3
+    assert files(on_premises.machine) == before
+    host = on_premises.machine.host
+    assert not host.user("multicompute").exists
+    assert "multicompute" not in host.run("systemctl list-units --all --plain").stdout
+    assert on_premises.machine.ask() is None
+    assert on_premises.run() == 0, on_premises.output
