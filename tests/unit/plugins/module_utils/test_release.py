@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,10 +76,11 @@ def make_bundle(
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> Path:
-    path = tmp_path / "share"
-    path.mkdir()
-    return path
+def share() -> Iterator[Path]:
+    # In memory where there is one: what is tested syncs each file, thousands of times.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="share-", dir=memory) as path:
+        yield Path(path)
 
 
 @pytest.fixture
@@ -474,7 +476,7 @@ def test_killed_at_every_line_the_old_release_is_served_and_a_rerun_repairs(
     assert seen == {old, new}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_times_nothing_is_lost(
     share: Path, put: Callable[..., Any], tmp_path: Path, seed: int
 ) -> None:
@@ -614,7 +616,11 @@ def test_lock_of_a_killed_publisher_is_taken_over_with_a_note(
     assert put("1.0.0")["notes"] == []
 
 
-def test_publishers_side_by_side_all_succeed(share: Path, tmp_path: Path) -> None:
+def test_publishers_side_by_side_all_succeed(
+    share: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long a publisher waits for its turn depends on the machine's load, not on what is tested.
+    monkeypatch.setattr(_release, "LOCK_WAIT_SECONDS", 600)
     bundles = [make_bundle(tmp_path / f"{n}.tar", f"1.{n}.0") for n in range(6)]
     errors: list[BaseException] = []
 
