@@ -24,12 +24,13 @@ destroy: setup ## everything that `make site` made is gone
 test: lint ## all tests
 	pytest -n 2 --dist loadfile tests
 
-lint: setup
-	ansible-lint --offline --profile production
+lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dockerfiles
 	ruff check . && ruff format --check .
 	yamllint --strict .
-	find runtime -name '*Dockerfile' -print0 | xargs -0 hadolint
-	shellcheck scripts/setup scripts/base-image runtime/serve
+	find runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
+	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci runtime scripts | xargs -0 shellcheck
+	antsibull-changelog lint
+	ansible-lint --offline --profile production
 
 unit: setup ## tests that need no Docker engine
 	pytest tests/unit
