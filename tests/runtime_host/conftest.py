@@ -24,6 +24,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import docker
 import pytest
@@ -203,7 +204,7 @@ class Converge:
 
 @dataclass(frozen=True)
 class Archive:
-    """A release archive of a runtime, as the role's variables name it."""
+    """An archive with a runtime, as the roles' variables name it."""
 
     file: str
     sha256: str
@@ -218,9 +219,14 @@ class Mirror:
 
     def add(self, name: str, members: dict[str, Path]) -> Archive:
         path = self.directory / name
-        with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-            for member, source in members.items():
-                archive.add(source, member)
+        if path.suffix == ".whl":
+            with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as wheel:
+                for member, source in members.items():
+                    wheel.write(source, member)
+        else:
+            with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+                for member, source in members.items():
+                    archive.add(source, member)
         return Archive(name, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -37,6 +37,7 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         defaults = {
             "role_path": str(CHECKOUT / "roles/instance"),
             "instance_baked": True,
+            "deployment_release": VERSION,
             "instance_file_system_id": FILE_SYSTEM,
             "instance_access_point_id": ACCESS_POINT,
             "instance_runtime": "wasmtime",
@@ -168,10 +169,23 @@ def test_the_image_has_no_identity_of_its_own(run: Any, instance_image: str) -> 
     assert output.logs().decode().split() == ["0"]
 
 
+@pytest.mark.parametrize(
+    ("file", "member"),
+    [
+        ("runtime-1-py3-none-any.whl", "wasmtime_cli/wasmtime"),
+        ("runtime-v1.tar.gz", "wasmtime-v1/wasmtime"),
+    ],
+)
 def test_a_plain_image_is_brought_up_by_user_data_alone(
-    launch: Any, plain_image: str, user_data: Any, release: Release, mirror: Mirror
+    launch: Any,
+    plain_image: str,
+    user_data: Any,
+    release: Release,
+    mirror: Mirror,
+    file: str,
+    member: str,
 ) -> None:
-    archive = mirror.add("runtime.tar.gz", {"wasmtime-v1/wasmtime": release.wasmtime})
+    archive = mirror.add(file, {member: release.wasmtime})
     seed = user_data(
         instance_baked=False,
         instance_runtime_url=f"{mirror.url}/{archive.file}",
