@@ -22,6 +22,8 @@ import boto3
 import docker
 import pytest
 
+from .api_requests import recording
+
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "bin"
 
@@ -86,6 +88,11 @@ class Deployment:
         }
         return ["--extra-vars", json.dumps(values)]
 
+    @property
+    def requests(self) -> Path:
+        """What the playbooks asked of AWS."""
+        return self.build.parent / "requests.jsonl"
+
     def command(self, playbook: str, *arguments: str) -> list[str]:
         return [str(BIN / "ansible-playbook"), playbook, *self.variables(), *arguments]
 
@@ -95,7 +102,7 @@ class Deployment:
         return subprocess.Popen(
             self.command(playbook, *arguments),
             cwd=ROOT,
-            env=environment(),
+            env=environment(**recording(self.requests)),
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -106,7 +113,7 @@ class Deployment:
         ended = subprocess.run(
             self.command(playbook, *arguments),
             cwd=ROOT,
-            env=environment(),
+            env=environment(**recording(self.requests)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -11,6 +11,7 @@ from typing import Any
 import docker
 import pytest
 
+from .api_requests import read
 from .conftest import Deployment, Run
 
 EVEN = Counter({"ec2": 10, "ecs": 10, "lambda": 10})
@@ -170,3 +171,22 @@ def test_destroy_again_has_nothing_to_do(deployment: Deployment, site: Run) -> N
     run = deployment.must("playbooks/destroy.yml")
     assert "There is nothing to destroy" in run.text
     assert run.changed == 0
+
+
+def test_every_call_exists_in_the_real_api(deployment: Deployment, site: Run) -> None:
+    requests = read(deployment.requests)
+    print(requests)
+    assert requests.problems == []
+    made = {
+        "ec2.RunInstances",
+        "ecs.CreateService",
+        "lambda.CreateFunction",
+        "efs.CreateFileSystem",
+    }
+    assert made <= requests.counts.keys()
+    assert {name.replace("Create", "Delete") for name in made if "Create" in name} <= set(
+        requests.counts
+    )
+    # iam_role makes one for every role unless it is told not to, and nothing would remove it.
+    profiles = [requests.counts[f"iam.{verb}InstanceProfile"] for verb in ("Create", "Delete")]
+    assert profiles[0] == profiles[1]
