@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from docker.models.containers import Container
 
 from .conftest import CHECKOUT, VERSION, Machine, files
 
@@ -25,14 +27,21 @@ class OnPremises:
 
     inventory: Path
     machine: Machine
+    before: set[str]
     output: str = ""
 
     def set(self, **variables: Any) -> None:
         path = self.inventory / "group_vars/all.yml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | variables))
 
-    def run(self, *arguments: str, fails: bool = False) -> int:
-        """How many tasks changed something on the machine."""
+    def add(self, group: str, **hosts: dict[str, Any]) -> None:
+        path = self.inventory / "hosts.yml"
+        inventory = yaml.safe_load(path.read_text())
+        inventory["all"]["children"][group] = {"hosts": hosts}
+        path.write_text(yaml.safe_dump(inventory))
+
+    def run(self, *arguments: str, host: str = "pi", fails: bool = False) -> int:
+        """How many tasks changed something on the host."""
         command = ["ansible-playbook", "playbooks/hosts.yml", "-i", str(self.inventory)]
         result = subprocess.run(
             [*command, *arguments],
@@ -48,7 +57,7 @@ class OnPremises:
         )
         self.output = result.stdout + result.stderr
         assert (result.returncode != 0) == fails, self.output
-        return int(re.findall(r"pi +: ok=\d+ +changed=(\d+)", result.stdout)[-1])
+        return int(re.findall(rf"{host} +: ok=\d+ +changed=(\d+)", result.stdout)[-1])
 
     @property
     def url(self) -> str:
@@ -68,18 +77,19 @@ def on_premises(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> OnPremises:
     example = CHECKOUT / "inventories/onprem"
-    made = OnPremises(tmp_path_factory.mktemp("onprem"), boot_plain())
-    inventory = yaml.safe_load((example / "hosts.yml").read_text())
-    inventory["all"]["children"]["machines"]["hosts"] = {
-        "pi": {
+    machine = boot_plain()
+    made = OnPremises(tmp_path_factory.mktemp("onprem"), machine, before=files(machine))
+    (made.inventory / "hosts.yml").write_text((example / "hosts.yml").read_text())
+    made.add(
+        "machines",
+        pi={
             "ansible_host": made.machine.name,
             "ansible_connection": "community.docker.docker",
             "ansible_become": False,  # root already
-            "runtime_host_address": made.url.split("/")[2].split(":")[0],
+            "runtime_host_address": urlsplit(made.url).hostname,
             **mirrored_wasmtime,
-        }
-    }
-    (made.inventory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        },
+    )
     (made.inventory / "group_vars").mkdir()
     for path in (example / "group_vars").iterdir():
         (made.inventory / "group_vars" / path.name).write_text(path.read_text())
@@ -89,16 +99,11 @@ def on_premises(
     return made
 
 
-@pytest.fixture(scope="module")
-def before(on_premises: OnPremises) -> set[str]:
-    return files(on_premises.machine)
-
-
-def test_check_mode_predicts_and_changes_nothing(on_premises: OnPremises, before: set[str]) -> None:
+def test_check_mode_predicts_and_changes_nothing(on_premises: OnPremises) -> None:
     assert on_premises.run("--check", "--diff") >= 8, on_premises.output
     assert f"+APP_RELEASE={VERSION}" in on_premises.output
     assert f"active: {VERSION}" in on_premises.output
-    assert files(on_premises.machine) == before
+    assert files(on_premises.machine) == on_premises.before
 
 
 def test_the_machine_serves_the_app_that_was_built_here(on_premises: OnPremises) -> None:
@@ -142,14 +147,33 @@ def test_without_the_builder_nothing_is_touched(on_premises: OnPremises) -> None
     assert on_premises.run("--limit", "pi", fails=True) == 0
     assert "--limit workstation,pi takes it in" in on_premises.output
     assert on_premises.machine.answer().headers["x-release"] == NEXT_VERSION
+    on_premises.set(app_version=NEXT_VERSION)
 
 
-def test_absent_leaves_nothing(on_premises: OnPremises, before: set[str]) -> None:
+def test_a_file_server_gets_the_release_and_serves_nothing(
+    on_premises: OnPremises, run: Callable[..., Container], plain_image: str
+) -> None:
+    nas = Machine(run(plain_image, command=["sleep", "infinity"], detach=True, init=True))
+    on_premises.add(
+        "shares",
+        nas={
+            "ansible_host": nas.name,
+            "ansible_connection": "community.docker.docker",
+            "runtime_host_share_source": "/srv/app",
+        },
+    )
+    for changed in (True, False):
+        assert (on_premises.run("--limit", "workstation,nas", host="nas") > 0) == changed
+    assert nas.run("readlink", "/srv/app/current").strip() == f"releases/{NEXT_VERSION}"
+    assert not nas.host.file("/usr/local/bin/serve").exists
+
+
+def test_absent_leaves_nothing(on_premises: OnPremises) -> None:
     on_premises.set(runtime_host_state="absent")
     assert on_premises.run("--check") >= 2
     assert on_premises.machine.answer(), "check mode changed nothing"
     assert on_premises.run() >= 3
-    assert files(on_premises.machine) == before
+    assert files(on_premises.machine) == on_premises.before
     host = on_premises.machine.host
     assert not host.user("multicompute").exists
     assert "multicompute" not in host.run("systemctl list-units --all --plain").stdout
