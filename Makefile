@@ -20,9 +20,9 @@ status: setup ## who answers now
 destroy: setup ## everything that `make site` made is gone
 	ansible-playbook playbooks/destroy.yml
 
-# Two at a time, each file's tests in their order: what waits for one leaves the core to the other.
+# Two at a time (tests/conftest.py says which): what waits for one leaves the core to the other.
 test: lint ## all tests
-	pytest -n 2 --dist loadfile tests
+	pytest -n 2 --dist loadgroup tests
 
 lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dockerfiles
 	ruff check . && ruff format --check .
