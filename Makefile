@@ -22,7 +22,7 @@ destroy: setup ## everything that `make site` made is gone
 
 # Two at a time (tests/conftest.py says which): what waits for one leaves the core to the other.
 test: lint ## all tests
-	pytest -n 2 --dist loadgroup tests
+	pytest -n 2 tests
 
 lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dockerfiles
 	ruff check . && ruff format --check .

@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
-BUILDS = ("e2e/", "runtime/", "runtime_host/test_hosts_playbook.py")
+BUILDS = ("tests/e2e/", "tests/runtime/", "tests/runtime_host/test_hosts_playbook.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class TwoLanes(LoadScopeScheduling):
     """A file's tests keep their order. What builds the app builds in the checkout's one cache, as
     `make site` does, so these files take turns."""
-    for item in items:
-        file = str(item.path.relative_to(TESTS))
-        group = "builds" if file.startswith(BUILDS) else file
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "builds" if nodeid.startswith(BUILDS) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoLanes:
+    return TwoLanes(config, log)
