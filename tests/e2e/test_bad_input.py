@@ -256,19 +256,22 @@ def test_aws_without_credentials_says_what_is_missing(tmp_path: Path, mode: list
 
 # --- while a release is served ------------------------------------------------------------------
 
-Site = Callable[..., Run]
+PUBLISH = "tests/e2e/publish.yml"
+Playbook = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
-def site(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Runs site.yml on one service, which serves release 1.0.0."""
+def playbook(
+    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Playbook]:
+    """Runs a playbook on a deployment of one service, which serves release 1.0.0."""
     folder = inventory(tmp_path_factory.mktemp("inventory"), {"services": {"ecs": {}}})
 
-    def run(*arguments: str, **variables: str) -> Run:
+    def run(name: str, *arguments: str, **variables: str) -> Run:
         extra = ["--extra-vars", json.dumps(variables)]
-        return deployment.run("site.yml", "-i", str(folder), *extra, *arguments)
+        return deployment.run(name, "-i", str(folder), *extra, *arguments)
 
-    first = run()
+    first = run("site.yml")
     assert first.code == 0, first.output
     yield run
     # The short way, which leaves the images to `deployment`; test_site.py is about the long one.
@@ -293,7 +296,7 @@ def served(deployment: Deployment) -> dict[str, Any]:
 
 
 @pytest.fixture
-def component(deployment: Deployment, site: Site, tmp_path: Path) -> Path:
+def component(deployment: Deployment, playbook: Playbook, tmp_path: Path) -> Path:
     with tarfile.open(deployment.build / "app-1.0.0.tar") as bundle:
         bundle.extract("app.wasm", tmp_path, filter="data")
     return tmp_path / "app.wasm"
@@ -324,7 +327,7 @@ def other(good: bytes) -> bytes:
 )
 def test_a_component_that_is_not_good_is_not_published(
     deployment: Deployment,
-    site: Site,
+    playbook: Playbook,
     component: Path,
     change: Callable[[bytes], bytes] | None,
     digest: str,
@@ -336,17 +339,19 @@ def test_a_component_that_is_not_good_is_not_published(
     else:
         component.unlink()
     given = {"app_wasm": str(component), "app_wasm_sha256": digest, "app_version": "1.0.1"}
-    said = refusal(site("--limit", "builder", **given))
+    said = refusal(playbook("site.yml", "--limit", "builder", **given))
     assert said.startswith(f"app_wasm: {component}: ") and message in said
     assert served(deployment) == before
 
 
-def test_a_release_never_changes(deployment: Deployment, site: Site, component: Path) -> None:
+def test_a_release_never_changes(
+    deployment: Deployment, playbook: Playbook, component: Path
+) -> None:
     before = served(deployment)
     old = sha256(component.read_bytes()).hexdigest()
     component.write_bytes(other(component.read_bytes()))
     new = sha256(component.read_bytes()).hexdigest()
-    assert refusal(site(app_wasm=str(component))) == (
+    assert refusal(playbook(PUBLISH, app_wasm=str(component))) == (
         f"Release 1.0.0 exists with another file (sha256 {old}, this one is {new}). "
         "Releases never change: set app_version to a new version."
     )
@@ -354,14 +359,14 @@ def test_a_release_never_changes(deployment: Deployment, site: Site, component: 
 
 
 def test_a_build_that_fails_publishes_nothing(
-    deployment: Deployment, site: Site, tmp_path: Path
+    deployment: Deployment, playbook: Playbook, tmp_path: Path
 ) -> None:
     before = served(deployment)
     source = tmp_path / "app"
     shutil.copytree(ROOT / "runtime/app", source, ignore=shutil.ignore_patterns("target"))
     code = source / "src/lib.rs"
     code.write_text(code.read_text().replace("let mut response", "let response"))
-    run = site(app_source=str(source), app_version="1.0.1")
+    run = playbook("site.yml", app_source=str(source), app_version="1.0.1")
     assert run.code != 0
     assert "app: cargo build failed:\nerror[E0596]: cannot borrow `response`" in run.output
     assert "Nothing was published, and the release that is served stays" in run.text
@@ -369,7 +374,7 @@ def test_a_build_that_fails_publishes_nothing(
 
 
 @pytest.fixture
-def small_share(deployment: Deployment, site: Site) -> Iterator[Path]:
+def small_share(deployment: Deployment, playbook: Playbook) -> Iterator[Path]:
     """The share on a disk of its own, with room for one release but not for two."""
     [share] = (deployment.home / "efs").glob("fs-*/app")
     files = deployment.home / "files"
@@ -385,10 +390,10 @@ def small_share(deployment: Deployment, site: Site) -> Iterator[Path]:
 
 # Last: what it publishes is gone with its disk.
 def test_a_full_share_leaves_the_old_release_and_a_second_run_repairs(
-    deployment: Deployment, site: Site, small_share: Path
+    deployment: Deployment, playbook: Playbook, small_share: Path
 ) -> None:
     before = deployment.ask()
-    run = site(app_version="1.0.1")
+    run = playbook(PUBLISH, app_version="1.0.1")
     assert "could not publish release 1.0.1: no space left on /mnt/app. " in run.text, run.output
     assert "Release 1.0.0 is still served. Remove old releases or give the share" in run.text
     assert deployment.ask() == before
@@ -396,5 +401,8 @@ def test_a_full_share_leaves_the_old_release_and_a_second_run_repairs(
     assert [path.name for path in (small_share / "releases").glob("[!.]*")] == ["1.0.0"]
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_share)], check=True)
-    assert site(app_version="1.0.1").code == 0
-    assert deployment.ask().release == "1.0.1"
+    again = playbook(PUBLISH, app_version="1.0.1")
+    assert again.code == 0, again.output
+    assert (small_share / "current").readlink().name == "1.0.1"
+    published = (small_share / "current/app.wasm").read_bytes()
+    assert published == (small_share / "releases/1.0.0/app.wasm").read_bytes()
