@@ -34,8 +34,9 @@ def listening(port: int) -> set[str]:
 
 
 def test_start_and_stop_are_idempotent_and_keep_state(cloud: LocalCloud) -> None:
-    assert cloud("start") == {"changed": True, "endpoint": cloud.endpoint}
-    assert cloud("start") == {"changed": False, "endpoint": cloud.endpoint}
+    running = {"running": True, "endpoint": cloud.endpoint}
+    assert cloud("start") == {"changed": True, **running}
+    assert cloud("start") == {"changed": False, **running}
     vpc = cloud.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     assert cloud("stop") == {"changed": True}
     assert cloud("stop") == {"changed": False}

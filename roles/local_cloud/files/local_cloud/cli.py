@@ -1,23 +1,20 @@
 """Command line: python -m local_cloud {check,start,stop,purge,status} --name N --port P --home DIR
 
 Each command prints one line of JSON; an error is one message on stderr and exit status 1.
+What only some commands need (Docker's client, MiniStack) is imported by these: it takes longer than
+the answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import docker
-
-from . import containers, daemon, ports
+from . import daemon, ports
 from .settings import Cloud, LocalCloudError
 
 
@@ -29,13 +26,15 @@ def check(cloud: Cloud) -> dict[str, Any]:
             f"it already runs on port {found['port']}: "
             "set local_cloud_port to that, or purge it first"
         )
-    docker_client()
+    from . import containers
+
+    containers.connect()
     if not found:
         require_port(cloud.port, "local_cloud_port")
     port = cloud.load_balancer_port
-    if port and not (found and ports.owner(port) == found["pid"]):
+    if port and not (found and ports.listens(found["pid"], port)):
         require_port(port, "load_balancer_port")
-    return {"changed": not found, "endpoint": cloud.endpoint}
+    return {"changed": not found, "running": bool(found), "endpoint": cloud.endpoint}
 
 
 def start(cloud: Cloud) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def start(cloud: Cloud) -> dict[str, Any]:
         daemon.start(cloud)
     else:
         daemon.wait_healthy(cloud)
-    return result
+    return result | {"running": True}
 
 
 def stop(cloud: Cloud) -> dict[str, Any]:
@@ -54,28 +53,9 @@ def stop(cloud: Cloud) -> dict[str, Any]:
 
 def purge(cloud: Cloud) -> dict[str, Any]:
     """Remove all that this cloud has made: containers, volumes, images, network, mounts, state."""
-    existed = cloud.home.exists()
-    changed = daemon.stop(cloud)
-    try:
-        client = docker_client()
-    except LocalCloudError:
-        if existed:
-            raise
-        return {"changed": False}  # nothing was ever started here
-    network = containers.find_network(client, cloud)
-    owned = containers.of_cloud(client, cloud)
-    containers.remove(owned)
-    label = {"label": f"{containers.LABEL}={cloud.name}"}
-    volumes = client.volumes.list(filters=label)
-    for volume in volumes:
-        volume.remove()
-    images = client.images.list(filters=label)
-    for image in images:
-        client.images.remove(image.id, force=True)
-    if network:
-        network.remove()
-    remove_folder(cloud.home)
-    return {"changed": bool(changed or owned or volumes or images or network or existed)}
+    from .purge import purge as run
+
+    return {"changed": run(cloud)}
 
 
 def status(cloud: Cloud) -> dict[str, Any]:
@@ -92,7 +72,7 @@ def status(cloud: Cloud) -> dict[str, Any]:
 
 def serve(cloud: Cloud) -> dict[str, Any]:
     """The daemon itself, in the foreground."""
-    from .server import serve as run  # imports MiniStack: only here
+    from .server import serve as run
 
     run(cloud)
     return {}
@@ -107,29 +87,6 @@ def require_port(port: int, variable: str) -> None:
             f"port {port} is in use by {ports.holder(port)}: "
             f"end that, or set {variable} to a free port"
         )
-
-
-def docker_client() -> docker.DockerClient:
-    try:
-        client = docker.from_env()
-        client.ping()
-    except (docker.errors.DockerException, OSError) as error:
-        where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        raise LocalCloudError(
-            f"Docker is not reachable at {where} ({error}): start it (`make setup` does), "
-            "or point DOCKER_HOST at a Docker or Podman socket"
-        ) from error
-    return client
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder, but nothing that is only mounted below it."""
-    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in sorted(mounts, reverse=True):  # the deepest first
-        if mount.startswith(f"{folder}/"):
-            subprocess.run(["umount", mount], check=True)
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def parse(arguments: list[str] | None) -> tuple[str, Cloud]:
@@ -159,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         print(json.dumps(COMMANDS[command](cloud)))
-    except (LocalCloudError, docker.errors.DockerException, OSError) as error:
+    except (LocalCloudError, OSError) as error:  # what an engine refuses is an OSError too
         print(f"local cloud {cloud.name}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -18,6 +18,7 @@ containers and returns the ids that it keeps. The rest are orphans and are remov
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from pathlib import Path
@@ -40,6 +41,20 @@ AdoptHook = Callable[[list["Container"]], Iterable[str]]
 logger = logging.getLogger("local_cloud")
 _create_hooks: list[CreateHook] = []
 _adopt_hooks: list[AdoptHook] = []
+
+
+def connect() -> docker.DockerClient:
+    """A client of the engine, which answers."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        raise LocalCloudError(
+            f"Docker is not reachable at {where} ({error}): start it (`make setup` does), "
+            "or point DOCKER_HOST at a Docker or Podman socket"
+        ) from error
+    return client
 
 
 def on_create(hook: CreateHook) -> CreateHook:

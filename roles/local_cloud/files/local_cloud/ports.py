@@ -33,8 +33,17 @@ def holder(port: int) -> str:
 
 def owner(port: int) -> int | None:
     """ID of the process that listens, as far as /proc shows it."""
-    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
+    return _find_owner(port, among="[0-9]*")
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether that process does, which is quicker to find out."""
+    return _find_owner(port, among=str(pid)) is not None
+
+
+def _find_owner(port: int, among: str) -> int | None:
+    sockets = _listening_sockets(port)
+    for link in Path("/proc").glob(f"{among}/fd/*"):
         try:
             if str(link.readlink()) in sockets:
                 return int(link.parts[2])
@@ -43,13 +52,13 @@ def owner(port: int) -> int | None:
     return None
 
 
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
+def _listening_sockets(port: int) -> set[str]:
+    sockets = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         if not table.exists():
             continue
         for line in table.read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                inodes.add(fields[9])
-    return inodes
+                sockets.add(f"socket:[{fields[9]}]")
+    return sockets

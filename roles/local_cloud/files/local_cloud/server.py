@@ -9,8 +9,6 @@ import resource
 from importlib.metadata import version
 from typing import Any
 
-import docker
-
 from . import containers, patches
 from .daemon import hold
 from .settings import Cloud, LocalCloudError
@@ -26,7 +24,7 @@ def serve(cloud: Cloud) -> None:
         )
     with hold(cloud):
         cloud.export()
-        gateway = containers.ensure_network(docker.from_env(), cloud)
+        gateway = containers.ensure_network(containers.connect(), cloud)
         containers.attach(cloud, gateway)
         app = load_app(cloud)
         raise_file_limit()
