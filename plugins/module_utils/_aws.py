@@ -19,6 +19,7 @@ with suppress(ImportError):
         WaiterError,
     )
 
+from ansible_collections.amazon.aws.plugins.module_utils.cloud import BackoffIterator
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.multicompute.spin.plugins.module_utils._waiters import get_waiter, pace
@@ -48,6 +49,23 @@ class _Retry(AWSRetry):
             or any(text in f"{code}: {message}" for text in catch_extra_error_codes or ())
         )
 
+    @classmethod
+    def lasting(cls, seconds: int, retry_on: Collection[str]) -> Callable[[Any], Any]:
+        """Tries until jittered pauses add up to `seconds`."""
+        backoff = iter(BackoffIterator(delay=1, backoff=1.5, max_delay=15, jitter=True))
+        pauses: list[float] = []
+        left = float(seconds)
+        while left > 0:
+            pauses.append(min(next(backoff), left))
+            left -= pauses[-1]
+        return cls.base_decorator(
+            retries=len(pauses) + 1,
+            found=cls.found,
+            status_code_from_exception=cls.status_code_from_exception,
+            catch_extra_error_codes=retry_on,
+            sleep_time_generator=[*pauses, 0],
+        )
+
 
 class Api:
     """One AWS service as a module uses it: calls are retried, failures end the module."""
@@ -63,16 +81,17 @@ class Api:
         *,
         missing: Collection[str] = (),
         retry_on: Collection[str] = (),
+        retry_for: int | None = None,
         advice: Mapping[str, str] | None = None,
         **params: Any,
     ) -> dict[str, Any]:
         """Call `operation`; an error code in `missing` gives an empty answer.
 
-        `retry_on` holds texts looked for in "Code: Message". Twelve attempts take 90 s at most.
-        `advice` says what to do about an error code.
+        `retry_on` holds texts looked for in "Code: Message". Twelve attempts take 90 s at most;
+        `retry_for` gives the seconds instead. `advice` says what to do about an error code.
         """
         function = getattr(self.client, operation)
-        return self._guard(function, doing, missing, params, retry_on, advice)
+        return self._guard(function, doing, missing, params, retry_on, retry_for, advice)
 
     def pages(
         self, operation: str, key: str, doing: str, *, missing: Collection[str] = (), **params: Any
@@ -125,11 +144,15 @@ class Api:
         missing: Collection[str],
         params: Mapping[str, Any],
         retry_on: Collection[str] = (),
+        retry_for: int | None = None,
         advice: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        retry = _Retry.jittered_backoff(
-            retries=12, delay=1, backoff=1.5, max_delay=15, catch_extra_error_codes=retry_on
-        )
+        if retry_for is None:
+            retry = _Retry.jittered_backoff(
+                retries=12, delay=1, backoff=1.5, max_delay=15, catch_extra_error_codes=retry_on
+            )
+        else:
+            retry = _Retry.lasting(retry_for, retry_on)
         try:
             answer = retry(function)(**params)
         except ClientError as error:

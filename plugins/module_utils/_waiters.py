@@ -78,6 +78,36 @@ WAITERS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             ),
         ],
     ),
+    # EC2 adds the rule that lets everything out a moment after the group; botocore's waiter ends
+    # before that.
+    "security_group_complete": (
+        "DescribeSecurityGroups",
+        [
+            _path("success", "length(SecurityGroups[].IpPermissionsEgress[]) > `0`"),
+            {"state": "retry", "matcher": "error", "expected": "InvalidGroup.NotFound"},
+        ],
+    ),
+    "route_table_exists": (
+        "DescribeRouteTables",
+        [
+            _path("success", "length(RouteTables) > `0`"),
+            {"state": "retry", "matcher": "error", "expected": "InvalidRouteTableID.NotFound"},
+        ],
+    ),
+    "route_table_associated": (
+        "DescribeRouteTables",
+        [
+            _path(
+                "failure",
+                "length(RouteTables[].Associations[?AssociationState.State == 'failed'][]) > `0`",
+            ),
+            _path(
+                "success",
+                "length(RouteTables[].Associations[?contains(['associating', 'disassociating'], "
+                "AssociationState.State)][]) == `0`",
+            ),
+        ],
+    ),
     "targets_drained": (
         "DescribeTargetHealth",
         _gone(
