@@ -31,6 +31,14 @@ options:
     description: Where to install it. The directory must exist.
     type: path
     required: true
+  strip:
+    description:
+      - Whether to install it without what is only there for debuggers, the symbol tables. Nothing
+        else of the executable changes, and what is no 64-bit ELF file stays as it is.
+      - The archive's digest is verified before that; the record holds the digest of what is
+        installed.
+    type: bool
+    default: false
   mode:
     description: Permissions of the installed file.
     type: str
@@ -47,7 +55,7 @@ attributes:
     description: Shows the archives that the installed file came and will come from.
     support: full
   idempotent:
-    description: Changes nothing when the file of the pinned archive is installed.
+    description: Changes nothing when the file of the pinned archive is installed as asked for.
     support: full
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
@@ -81,18 +89,20 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 
 CHUNK = 1 << 20
+ELF64 = b"\x7fELF\x02\x01"  # little-endian, as amd64 and arm64 are
 
 
 class ArchiveError(Exception):
@@ -111,7 +121,7 @@ def record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.origin")
 
 
-def installed(path: Path) -> dict[str, str]:
+def installed(path: Path) -> dict[str, Any]:
     """What the record says about the file at O(path); empty if the file is not that one."""
     try:
         record = json.loads(record_of(path).read_text())
@@ -119,6 +129,11 @@ def installed(path: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return record if intact else {}
+
+
+def wanted(params: dict[str, Any]) -> dict[str, Any]:
+    """What tells one installed file from another."""
+    return {"archive_sha256": params["sha256"].lower(), "stripped": params["strip"]}
 
 
 @contextmanager
@@ -159,6 +174,24 @@ def verify(archive: Path, url: str, sha256: str) -> None:
         )
 
 
+def strip(binary: Path) -> None:
+    """Keep what is loaded: all of it lies before the sections that only debuggers read."""
+    with binary.open("r+b") as file:
+        header = file.read(64)
+        if not header.startswith(ELF64):
+            return
+        (table,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        file.seek(table)
+        segments = [struct.unpack("<8xQ16xQ", file.read(size)[:40]) for _ in range(count)]
+        file.truncate(max(offset + length for offset, length in segments))
+        # Names neither the place nor the number of sections any more.
+        file.seek(40)
+        file.write(bytes(8))
+        file.seek(60)
+        file.write(bytes(4))
+
+
 def install(module: AnsibleModule, work: Path) -> str:
     """Bring the executable to its path; an interruption leaves the old one or a new whole one."""
     params = module.params
@@ -170,8 +203,10 @@ def install(module: AnsibleModule, work: Path) -> str:
     verify(archive, params["url"], params["sha256"])
     with opened(archive, params["member"]) as source, binary.open("wb") as target:
         shutil.copyfileobj(source, target, CHUNK)
+    if params["strip"]:
+        strip(binary)
     sha256 = digest(binary)
-    origin = {"archive": params["sha256"].lower(), "url": params["url"], "sha256": sha256}
+    origin = {**wanted(params), "url": params["url"], "sha256": sha256}
     record.write_text(json.dumps(origin, indent=2) + "\n")
     module.atomic_move(str(binary), str(path))
     module.atomic_move(str(record), str(record_of(path)))
@@ -185,6 +220,7 @@ def main() -> None:
             "sha256": {"type": "str", "required": True},
             "member": {"type": "str", "required": True},
             "path": {"type": "path", "required": True},
+            "strip": {"type": "bool", "default": False},
             "mode": {"type": "str", "default": "0755"},
             "timeout": {"type": "int", "default": 60},
         },
@@ -193,7 +229,7 @@ def main() -> None:
     params = module.params
     path = Path(params["path"])
     before = installed(path)
-    changed = before.get("archive") != params["sha256"].lower()
+    changed = not wanted(params).items() <= before.items()
     sha256 = before.get("sha256", "")
     if changed and module.check_mode:
         sha256 = ""
@@ -210,8 +246,8 @@ def main() -> None:
         path=str(path),
         sha256=sha256,
         diff={
-            "before": {"path": str(path), "archive_sha256": before.get("archive")},
-            "after": {"path": str(path), "archive_sha256": params["sha256"].lower()},
+            "before": {"path": str(path)} | {key: before.get(key) for key in wanted(params)},
+            "after": {"path": str(path)} | wanted(params),
         },
     )
 

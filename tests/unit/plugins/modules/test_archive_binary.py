@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
 import tarfile
 import threading
 import zipfile
@@ -134,6 +135,25 @@ def test_what_was_tampered_with_is_put_right(server: Server, path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o755
     path.unlink()
     assert run_module(archive_binary, args)["changed"] and path.read_bytes() == BINARY
+
+
+def test_a_stripped_executable_does_what_it_did(server: Server, path: Path) -> None:
+    source = Path("/usr/bin/python3").resolve().read_bytes()
+    server.files["python.tar.gz"] = tar("gz", source + b"symbols")
+    args = server.args("python.tar.gz", path, strip=True)
+    predicted = run_module(archive_binary, args, check=True)
+    done = run_module(archive_binary, args)
+    assert done["diff"] == predicted["diff"]
+    assert path.stat().st_size < len(source)
+    assert done["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    answer = subprocess.run([path, "-c", "print(6 * 7)"], capture_output=True, text=True)
+    assert answer.stdout == "42\n", answer.stderr
+    assert not run_module(archive_binary, args)["changed"]
+
+    whole = run_module(archive_binary, args | {"strip": False})
+    assert whole["changed"] and path.read_bytes() == source + b"symbols"
+    run_module(archive_binary, server.args("tool.tar.gz", path, strip=True))
+    assert path.read_bytes() == BINARY, "a script has nothing to strip"
 
 
 def test_another_digest_is_refused_and_nothing_is_installed(server: Server, path: Path) -> None:
