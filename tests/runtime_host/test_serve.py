@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.models.containers import Container
 
 from .conftest import RUNTIME, VERSION, Machine, Release, until
 
@@ -107,27 +108,61 @@ def test_a_stop_while_it_waits_is_clean(serve: Any) -> None:
     assert process.wait(timeout=3) == 0
 
 
+@pytest.fixture
+def serve_from(
+    run: Callable[..., Container], serve: Any, share: Path
+) -> Callable[[str], tuple[str, str]]:
+    """What serve and the stand-ins say where the share is mounted as `ro` or `rw`."""
+
+    def start(mode: str) -> tuple[str, str]:
+        container = run(
+            "debian:trixie-slim",
+            entrypoint="/usr/local/bin/serve",
+            volumes=[
+                f"{SERVE}:/usr/local/bin/serve:ro",
+                f"{share.parent}/bin/wasmtime:/usr/local/bin/wasmtime:ro",
+                f"{share}:/mnt/app:{mode}",
+            ],
+            detach=True,
+        )
+        assert container.wait()["StatusCode"] == 0
+        output, errors = container.logs(stderr=False), container.logs(stdout=False)
+        return output.decode(), errors.decode()
+
+    return start
+
+
 def test_the_precompiled_file_of_this_runtime_and_architecture_is_served(
-    serve: Any, share: Path
+    serve_from: Callable[[str], tuple[str, str]], share: Path
 ) -> None:
     activate(share)
-    precompiled = share / f"releases/1.2.3/aot/wasmtime-12.3.4-{ARCHITECTURE}.cwasm"
-    precompiled.touch()
-    output, errors = serve().communicate(timeout=10)
-    assert f"argument --allow-precompiled\nargument {precompiled}\n" in output
+    precompiled = f"releases/1.2.3/aot/wasmtime-12.3.4-{ARCHITECTURE}.cwasm"
+    (share / precompiled).touch()
+    output, errors = serve_from("ro")
+    assert f"argument --allow-precompiled\nargument /mnt/app/{precompiled}\n" in output
     assert "app.wasm" not in output + errors
 
 
-@pytest.mark.parametrize("name", ["wasmtime-12.3.5-{}", "wasmtime-12.3.4-{}x"])
-def test_the_component_is_served_when_only_others_were_precompiled(
-    serve: Any, share: Path, name: str
+@pytest.mark.parametrize(
+    ("mode", "name", "reason"),
+    [
+        ("ro", "wasmtime-12.3.5-{}", "is not there"),
+        ("ro", "wasmtime-12.3.4-{}x", "is not there"),
+        ("rw", "wasmtime-12.3.4-{}", "is on a writable mount"),
+    ],
+)
+def test_the_component_is_served_when_nothing_precompiled_fits_or_can_be_trusted(
+    serve_from: Callable[[str], tuple[str, str]], share: Path, mode: str, name: str, reason: str
 ) -> None:
     activate(share)
     (share / f"releases/1.2.3/aot/{name.format(ARCHITECTURE)}.cwasm").touch()
-    output, errors = serve().communicate(timeout=10)
-    assert f"argument {share}/releases/1.2.3/app.wasm\n" in output
+    output, errors = serve_from(mode)
+    assert "argument /mnt/app/releases/1.2.3/app.wasm\n" in output
     assert "--allow-precompiled" not in output
-    assert errors.count("no aot/wasmtime-12.3.4-") == 1
+    wanted = f"aot/wasmtime-12.3.4-{ARCHITECTURE}.cwasm of release 1.2.3"
+    lines = errors.splitlines()
+    assert lines[0] == f"serve: {wanted} {reason}: compiling app.wasm at every start"
+    assert len(lines) == 2 and "with wasmtime on" in lines[1]
 
 
 def test_wasmtime_gets_identity_address_and_reuse(serve: Any, share: Path) -> None:
