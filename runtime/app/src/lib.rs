@@ -1,5 +1,7 @@
-use spin_sdk::http::{IntoResponse, Request, Response};
-use spin_sdk::http_component;
+use wasi::exports::http::incoming_handler::Guest;
+use wasi::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
 
 /// Response headers that say who answered, and the variables in which the runtime passes it in.
 const IDENTITY: [(&str, &str); 3] = [
@@ -8,14 +10,26 @@ const IDENTITY: [(&str, &str); 3] = [
     ("x-instance", "INSTANCE"),
 ];
 
-#[http_component]
-fn handle_request(_request: Request) -> anyhow::Result<impl IntoResponse> {
-    let mut response = Response::builder();
-    response.status(200).header("content-type", "text/plain");
-    for (header, variable) in IDENTITY {
-        if let Ok(value) = std::env::var(variable) {
-            response.header(header, value);
+struct App;
+
+impl Guest for App {
+    fn handle(_request: IncomingRequest, answer: ResponseOutparam) {
+        let mut headers = vec![("content-type".to_string(), b"text/plain".to_vec())];
+        for (header, variable) in IDENTITY {
+            if let Ok(value) = std::env::var(variable) {
+                headers.push((header.to_string(), value.into_bytes()));
+            }
         }
+        let response = OutgoingResponse::new(Fields::from_list(&headers).expect("valid headers"));
+        let body = response.body().expect("the body is asked for once");
+        ResponseOutparam::set(answer, Ok(response));
+
+        let stream = body.write().expect("the stream is asked for once");
+        // A client that has gone away is no error of the app's.
+        let _ = stream.blocking_write_and_flush(b"Hello, Fermyon");
+        drop(stream);
+        let _ = OutgoingBody::finish(body, None);
     }
-    Ok(response.body("Hello, Fermyon").build())
 }
+
+wasi::http::proxy::export!(App);
