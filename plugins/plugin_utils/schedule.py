@@ -1,0 +1,198 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the nodes of a graph, each as soon as those that it needs have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleError
+from ansible.utils.fqcn import add_internal_fqcns
+from ansible_collections.multicompute.spin.plugins.plugin_utils import memory, warm
+from ansible_collections.multicompute.spin.plugins.plugin_utils.execution import (
+    Execution,
+    Outcome,
+    left_out,
+)
+from ansible_collections.multicompute.spin.plugins.plugin_utils.graph import Node
+
+# Actions that run no module: not worth a process.
+LOCAL = {
+    *C._ACTION_DEBUG,
+    *C._ACTION_SET_FACT,
+    *add_internal_fqcns(("assert", "fail", "validate_argument_spec")),
+}
+
+
+@dataclass
+class Running:
+    node: Node
+    process: Any
+    since: float
+
+
+class Schedule:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        execution: Execution,
+        loaders: Any,
+        environment: dict[str, str],
+        known: Mapping[str, memory.Memory],
+    ) -> None:
+        self.nodes = nodes
+        self.execution = execution
+        self.loaders = loaders
+        self.environment = environment
+        self.memories = {n.position: known[n.name] for n in nodes if n.name in known}
+        self.outcomes: dict[int, Outcome] = {}
+        # Positions whose reads answered as remembered or otherwise, as far as is known yet.
+        self.same: dict[int, bool] = {}
+        self.running: dict[Connection, Running] = {}
+        self.sorter = TopologicalSorter({node.position: node.needs for node in nodes})
+
+    def run_one_by_one(self) -> None:
+        """As Ansible does: in the order of the file, and the first failure ends it."""
+        failed = False
+        for node in self.nodes:
+            since = time.monotonic()
+            outcome = left_out(node) if failed else self.execution.execute(node, self.loaders)
+            failed = failed or outcome.holds_up
+            self._end(node, outcome, since)
+
+    def run(self, jobs: int) -> None:
+        self.sorter.prepare()
+        reader = self._start_reader()
+        waiting: list[int] = []
+        parent = os.getppid()
+        try:
+            while self.sorter.is_active():
+                waiting = sorted([*waiting, *self.sorter.get_ready()])
+                for position in self._startable(waiting, jobs):
+                    waiting.remove(position)
+                    self._start(self.nodes[position])
+                for source in wait([*self.running, *reader], timeout=1):
+                    if source in self.running:
+                        self._take_outcome(source)
+                    elif not self._take_answer(source):
+                        reader = []
+                if os.getppid() != parent:
+                    raise AnsibleError("ansible-playbook is gone")
+        finally:
+            for running in self.running.values():
+                running.process.terminate()
+
+    def _start_reader(self) -> list[Connection]:
+        """The process that reads again what is remembered, if anything is."""
+        if not self.memories:
+            return []
+        return [warm.start_fork(memory.read_again, self.memories, self.environment)[0]]
+
+    def _take_answer(self, reader: Connection) -> bool:
+        """Whether there may be more."""
+        try:
+            position, same = reader.recv()
+        except EOFError:
+            for position in self.memories:
+                self.same.setdefault(position, False)
+            return False
+        self.same[position] = same
+        return True
+
+    def _startable(self, waiting: Sequence[int], jobs: int) -> Iterator[int]:
+        for position in list(waiting):
+            if len(self.running) < jobs and (
+                position not in self.memories or position in self.same
+            ):
+                yield position
+
+    def _start(self, node: Node) -> None:
+        since = time.monotonic()
+        outcome = self._outcome_at_once(node)
+        if outcome:
+            self._end(node, outcome, since)
+            self.sorter.done(node.position)
+        else:
+            warm.load_module(node.task.action)
+            receiver, process = warm.start_fork(self._execute_in_fork, node)
+            self.running[receiver] = Running(node, process, since)
+
+    def _outcome_at_once(self, node: Node) -> Outcome | None:
+        """For a node that needs no process of its own."""
+        if any(self.outcomes[need].holds_up for need in node.needs):
+            return left_out(node)
+        if node.task.action in LOCAL:
+            return self.execution.execute(node, self.loaders)
+        if self.same.get(node.position) and self._is_untouched(node):
+            remembered = self.memories[node.position]
+            recall = functools.partial(memory.recall, remembered)
+            with contextlib.suppress(memory.Forgotten):
+                loaders = warm.warm_loaders(self.loaders, recall)
+                outcome = self.execution.execute(node, loaders)
+                outcome.memories, outcome.remembered = [remembered], True
+                return outcome
+        return None
+
+    def _is_untouched(self, node: Node) -> bool:
+        """Whether nothing that the node needs has written since its reads were made again."""
+        found: set[int] = set()
+        waiting = set(node.needs)
+        while waiting:
+            position = waiting.pop()
+            if not self.outcomes[position].only_read:
+                return False
+            found.add(position)
+            waiting |= self.nodes[position].needs - found
+        return True
+
+    def _execute_in_fork(self, send: warm.Send, node: Node) -> None:
+        memories: list[memory.Memory | None] = []
+
+        def run_module(
+            fqcn: str, arguments: dict[str, Any], environment: dict[str, str]
+        ) -> warm.Ended:
+            ended, remembered = warm.in_fork(memory.run_and_record, fqcn, arguments, environment)
+            # An environment of the task's own is not known before the task is rendered.
+            memories.append(remembered if environment == self.environment else None)
+            return ended
+
+        outcome = self.execution.execute(node, warm.warm_loaders(self.loaders, run_module))
+        outcome.memories = memories
+        send(outcome)
+
+    def _take_outcome(self, receiver: Connection) -> None:
+        running = self.running.pop(receiver)
+        node = running.node
+        try:
+            outcome = receiver.recv()
+        except EOFError:
+            running.process.join()
+            message = f"The process of the task ended with {running.process.exitcode}"
+            result = {"failed": True, "changed": False, "msg": message}
+            outcome = Outcome("failed", result, node.task.dump_attrs(), memories=[None])
+        receiver.close()
+        running.process.join()
+        self._end(node, outcome, running.since)
+        self.sorter.done(node.position)
+
+    def _end(self, node: Node, outcome: Outcome, since: float) -> None:
+        outcome.seconds = time.monotonic() - since
+        self.outcomes[node.position] = outcome
+        self.execution.set_variables(node, outcome)
+        self.execution.show(node, outcome)
+
+    def memories_of_this_run(self) -> dict[str, memory.Memory]:
+        return {
+            node.name: outcome.memory
+            for node in self.nodes
+            if (outcome := self.outcomes[node.position]).state == "ok" and outcome.memory
+        }

@@ -1,0 +1,224 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs unchanged modules in forks of a process that has loaded what they need.
+
+The action plugin imports this file in Ansible's main process. All workers are forks of that, and so
+have boto3 and botocore's models for nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.executor.module_common import _BuiltModule
+from ansible.module_utils import _internal as module_internal
+from ansible.module_utils import basic
+from ansible.module_utils._internal._ansiballz import _loader as ansiballz
+from ansible.module_utils.common.json import Direction, get_module_encoder
+
+try:
+    import boto3
+    import botocore.session
+except ImportError:
+    # Modules that need them say so themselves.
+    boto3 = None
+
+Send = Callable[[Any], None]
+# rc, stdout and stderr of a module.
+Ended = dict[str, Any]
+
+PROFILE = "legacy"
+fork = multiprocessing.get_context("fork")
+
+if boto3 is not None:
+    # Each session would parse the models of its services anew; one loader parses them once.
+    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+
+def load_client_code(services: tuple[str, ...] = ("ec2",)) -> None:
+    """Makes clients that nobody uses: what the first of a process loads, its forks have."""
+    if boto3 is None:
+        return
+    session = boto3.session.Session(
+        aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1"
+    )
+    for service in services:
+        session.client(service)
+
+
+def python_name(module_fqcn: str) -> str:
+    """Importable name of a module: `amazon.aws.ec2_vpc_net` lies in `ansible_collections`."""
+    namespace, collection, name = module_fqcn.split(".", 2)
+    if (namespace, collection) in {("ansible", "builtin"), ("ansible", "legacy")}:
+        return f"ansible.modules.{name}"
+    return f"ansible_collections.{namespace}.{collection}.plugins.modules.{name}"
+
+
+def load_module(module_fqcn: str) -> None:
+    """What one process has imported, its forks need not."""
+    # Why it can't be imported, the run of the module says.
+    with contextlib.suppress(Exception):
+        importlib.import_module(python_name(module_fqcn))
+
+
+def run_main(module_fqcn: str, arguments: dict[str, Any], environment: dict[str, str]) -> Ended:
+    """Runs the module as AnsiballZ would, in this process, which ought to be a fork of its own."""
+    # A module collects its warnings for the result; only a controller shows them itself.
+    module_internal.is_controller = False
+    os.environ.update(environment)
+    encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode()
+    basic._ANSIBLE_PROFILE = PROFILE
+    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    code: Any = 0
+    try:
+        try:
+            importlib.import_module(python_name(module_fqcn)).main()
+            raise RuntimeError("The module ended without a result")
+        except Exception as error:
+            ansiballz._handle_exception(error, PROFILE)
+    except SystemExit as end:
+        code = end.code
+    return {"rc": int(code or 0), "stdout": sys.stdout.getvalue(), "stderr": sys.stderr.getvalue()}
+
+
+def start_fork(function: Any, *arguments: Any) -> tuple[Connection, Any]:
+    """Calls `function(send, *arguments)` in a fork; gives what receives from it, and the fork."""
+    receiver, sender = fork.Pipe(duplex=False)
+    child = fork.Process(target=_child, args=(receiver, sender, function, *arguments))
+    child.start()
+    sender.close()
+    return receiver, child
+
+
+def _child(receiver: Connection, sender: Connection, function: Any, *arguments: Any) -> None:
+    receiver.close()
+    # The worker's own handlers would signal the worker's group once more from here.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    function(sender.send, *arguments)
+
+
+def in_fork(function: Any, *arguments: Any) -> Any:
+    """The one thing that `function(send, *arguments)` sends."""
+    receiver, child = start_fork(function, *arguments)
+    try:
+        return receiver.recv()
+    except EOFError:
+        child.join()
+        raise AnsibleError(f"The process of the module ended with {child.exitcode}") from None
+    finally:
+        receiver.close()
+        child.join()
+
+
+class WarmModules:
+    """Mixed into an action plugin: runs its modules by `run_module` instead of in new processes.
+
+    `run_module(module_fqcn, arguments, environment)` gives rc, stdout and stderr.
+    """
+
+    run_module: Any
+    _pending: tuple[str, dict[str, Any]] | None = None
+
+    def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
+        return self._is_warm() or super()._is_pipelining_enabled(module_style, wrap_async)  # type: ignore[misc]
+
+    def _is_warm(self) -> bool:
+        """Whether the module runs on this machine, as this user and with this Python."""
+        return (
+            self._connection.transport == "local"  # type: ignore[attr-defined]
+            and not self._connection.become  # type: ignore[attr-defined]
+            and self._interpreter() == sys.executable
+        )
+
+    @functools.cache  # noqa: B019 - the plugin lives as long as its task
+    def _interpreter(self) -> str | None:
+        variable = "ansible_python_interpreter"
+        variables = self._templar.available_variables  # type: ignore[attr-defined]
+        return self._templar.template(variables.get(variable))  # type: ignore[attr-defined]
+
+    def _configure_module(
+        self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]
+    ) -> tuple[_BuiltModule, str]:
+        context = self._shared_loader_obj.module_loader.find_plugin_with_context(  # type: ignore[attr-defined]
+            module_name,
+            ".py",
+            collection_list=self._task.collections,  # type: ignore[attr-defined]
+        )
+        # A module beside the playbook has no importable name.
+        fqcn = context.resolved_fqcn if context.resolved else None
+        if not (
+            self._is_warm()
+            and fqcn
+            and fqcn.count(".") >= 2
+            and not fqcn.startswith("ansible.legacy.")
+        ):
+            self._pending = None
+            return super()._configure_module(module_name, module_args, task_vars)  # type: ignore[misc]
+        self._pending = (fqcn, module_args)
+        bits = _BuiltModule(
+            b_module_data=b"",
+            module_style="new",
+            shebang=f"#!{sys.executable}",
+            serialization_profile=PROFILE,
+        )
+        return bits, context.plugin_resolved_path
+
+    def _low_level_execute_command(
+        self, cmd: str, *arguments: Any, **options: Any
+    ) -> dict[str, Any]:
+        if self._pending is None:
+            return super()._low_level_execute_command(cmd, *arguments, **options)  # type: ignore[misc]
+        module_fqcn, module_args = self._pending
+        self._pending = None
+        environment: dict[str, str] = {}
+        self._compute_environment_string(environment)  # type: ignore[attr-defined]
+        result = self.run_module(module_fqcn, module_args, environment)
+        return {
+            **result,
+            "stdout_lines": result["stdout"].splitlines(),
+            "stderr_lines": result["stderr"].splitlines(),
+        }
+
+
+class WarmLoader:
+    """Ansible's loader of action plugins, whose plugins run their modules by `run_module`."""
+
+    def __init__(self, loader: Any, run_module: Any) -> None:
+        self._loader = loader
+        self._run_module = run_module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def get(
+        self, name: str, *, collection_list: Any = None, class_only: bool = False, **options: Any
+    ) -> Any:
+        plain = self._loader.get(name, class_only=True, collection_list=collection_list)
+        if plain is None or options.get("class_only"):
+            return plain
+        # Ansible finds the plugin's options by the name of its class.
+        warm = type(
+            plain.__name__, (WarmModules, plain), {"run_module": staticmethod(self._run_module)}
+        )
+        return warm(**options)
+
+
+def warm_loaders(loaders: Any, run_module: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{**vars(loaders), "action_loader": WarmLoader(loaders.action_loader, run_module)}
+    )
