@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -18,9 +19,14 @@ from typing import Any
 
 import boto3
 import pytest
+from ansible_collections.multicompute.spin.tests.local_cloud import conftest as local
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import CREDENTIALS, run_module
 
 Run = Callable[..., dict[str, Any]]
+
+# For what only the local cloud has: what it mends in MiniStack, its balancer, and its faults.
+make_local_cloud = local.make_local_cloud
+local_cloud = local.local_cloud
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +80,28 @@ def cloud(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(_accounts)))
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     return boto3.Session().client
+
+
+@pytest.fixture
+def faults(local_cloud: local.LocalCloud) -> Iterator[Callable[..., None]]:
+    """Replaces the faults of the local cloud; those before must all have been met."""
+
+    def call(method: str, content: Any = None) -> list[dict[str, Any]]:
+        request = urllib.request.Request(
+            f"{local_cloud.endpoint}/_local_cloud/faults",
+            method=method,
+            data=json.dumps(content).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def inject(*entries: dict[str, Any]) -> None:
+        before = call("GET")
+        call("PUT", entries)
+        assert all(fault["hits"] for fault in before), before
+
+    yield inject
+    inject()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,9 +21,6 @@ from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_m
 
 Run = Callable[..., dict[str, Any]]
 
-make_local_cloud = local.make_local_cloud
-local_cloud = local.local_cloud
-
 
 @pytest.fixture(autouse=True)
 def account(local_cloud: local.LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,28 +30,6 @@ def account(local_cloud: local.LocalCloud, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AWS_DEFAULT_REGION", local.REGION)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-
-
-@pytest.fixture
-def faults(local_cloud: local.LocalCloud) -> Iterator[Callable[..., None]]:
-    """Replaces the faults of the local cloud; those before must all have been met."""
-
-    def call(method: str, content: Any = None) -> list[dict[str, Any]]:
-        request = urllib.request.Request(
-            f"{local_cloud.endpoint}/_local_cloud/faults",
-            method=method,
-            data=json.dumps(content).encode(),
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
-
-    def inject(*entries: dict[str, Any]) -> None:
-        before = call("GET")
-        call("PUT", entries)
-        assert all(fault["hits"] for fault in before), before
-
-    yield inject
-    inject()
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ MODULES: tuple[str, ...] = (
     "ec2_image_attributes",
     "ec2_key_pairs",
     "ec2_requests",
+    "ec2_security_groups",
+    "ec2_route_tables",
     "ec2_instances",
 )
 
