@@ -573,9 +573,10 @@ def absent(group: SecurityGroup, _params: Options) -> None:
     module = group.api.module
     if not group.find():
         finish(module, {}, {}, group_id=None)
+    before = {"name": group.group["GroupName"]}
     if not module.check_mode:
         group.delete()
-    finish(module, {"name": group.group["GroupName"]}, {}, group_id=None)
+    finish(module, before, {}, group_id=None)
 
 
 def main() -> None:

@@ -374,6 +374,18 @@ def test_a_run_after_one_that_failed_converges(
     assert not run_module(ec2_security_group, options)["changed"]
 
 
+@pytest.mark.parametrize("kind", ["throttling", "unavailable", "cut"])
+def test_a_fault_while_deleting_is_outlasted(
+    args: dict[str, Any], faults: Any, ec2: Any, kind: str
+) -> None:
+    run_module(ec2_security_group, args)
+    absent = {"name": "servers", "vpc_id": args["vpc_id"], "state": "absent"}
+    faults({"action": "ec2:DeleteSecurityGroup", "kind": kind, "count": 1})
+    gone = run_module(ec2_security_group, absent)
+    assert gone["changed"] and "failed" not in gone, gone
+    assert not run_module(ec2_security_group, absent)["changed"]
+
+
 # The published module
 
 

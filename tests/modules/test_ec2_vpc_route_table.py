@@ -380,6 +380,19 @@ def test_a_run_after_one_that_failed_converges(
     assert not run_module(ec2_vpc_route_table, options)["changed"]
 
 
+@pytest.mark.parametrize("action", ["DisassociateRouteTable", "DeleteRouteTable"])
+@pytest.mark.parametrize("kind", ["throttling", "unavailable", "cut"])
+def test_a_fault_while_deleting_is_outlasted(
+    args: dict[str, Any], faults: Any, ec2: Any, action: str, kind: str
+) -> None:
+    run_module(ec2_vpc_route_table, args)
+    absent = {"vpc_id": args["vpc_id"], "tags": args["tags"], "state": "absent"}
+    faults({"action": f"ec2:{action}", "kind": kind, "count": 1})
+    gone = run_module(ec2_vpc_route_table, absent)
+    assert gone["changed"] and "failed" not in gone, gone
+    assert not run_module(ec2_vpc_route_table, absent)["changed"]
+
+
 # The published module
 
 

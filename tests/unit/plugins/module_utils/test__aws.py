@@ -99,6 +99,28 @@ def test_a_message_can_be_retried_where_the_code_says_too_little(aws: FakeAws) -
     assert len(aws.calls) == 3
 
 
+@pytest.mark.parametrize(("seconds", "attempts"), [(0, 1), (1, 2), (300, 20)])
+def test_retries_can_last_as_long_as_the_user_says(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, seconds: int, attempts: int
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+
+    def delete(module: AnsibleAWSModule) -> None:
+        Api(module, "efs").call(
+            "delete_file_system",
+            "delete fs-1",
+            retry_on=["FileSystemInUse"],
+            retry_for=seconds,
+            FileSystemId="fs-1",
+        )
+
+    aws.on("efs.DeleteFileSystem", AwsError("FileSystemInUse", "in use", 409))
+    assert "FileSystemInUse" in run_module(module_doing(delete), {})["msg"]
+    assert len(aws.calls) >= attempts and len(pauses) == len(aws.calls) - 1
+    assert sum(pauses) == pytest.approx(seconds)
+
+
 def test_every_page_is_read(aws: FakeAws) -> None:
     def page(params: dict[str, Any]) -> dict[str, Any]:
         number = int(params.get("NextToken", 0))
