@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -54,3 +55,41 @@ def test_upstream_repository_uri_is_not_where_the_registry_answers(plain_minista
     repository = plain_ministack.client("ecr").create_repository(repositoryName="probe/upstream")
     # Pushing there would leave this machine: the name is enough to show the gap.
     assert str(plain_ministack.port) not in repository["repository"]["repositoryUri"]
+
+
+POLICY = json.dumps(
+    {
+        "rules": [
+            {
+                "rulePriority": 1,
+                "selection": {
+                    "tagStatus": "any",
+                    "countType": "imageCountMoreThan",
+                    "countNumber": 10,
+                },
+                "action": {"type": "expire"},
+            }
+        ]
+    }
+)
+
+
+def read_policy_twice(api: Api) -> set[Any]:
+    """When the policy was evaluated last, as answers some time apart say."""
+    client = api.client("ecr")
+    name = f"probe/{uuid.uuid4().hex[:8]}"
+    client.create_repository(repositoryName=name)
+    client.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=POLICY)
+    said = set()
+    for _ in range(2):
+        said.add(client.get_lifecycle_policy(repositoryName=name)["lastEvaluatedAt"])
+        time.sleep(1.1)
+    return said
+
+
+def test_reading_a_lifecycle_policy_does_not_evaluate_it(local_cloud: LocalCloud) -> None:
+    assert len(read_policy_twice(local_cloud)) == 1
+
+
+def test_upstream_evaluates_a_lifecycle_policy_with_each_reading(plain_ministack: Api) -> None:
+    assert len(read_policy_twice(plain_ministack)) == 2

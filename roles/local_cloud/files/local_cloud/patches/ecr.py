@@ -7,6 +7,7 @@ within its state, which would then be hundreds of megabytes of JSON at every sav
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -24,6 +25,20 @@ def apply(cloud: Cloud) -> None:
     ecr._repo_uri = lambda name: f"localhost:{cloud.port}/{name}"
     ecr._layer_blobs = Registry(cloud.home / "registry")
     ecr._delete_repository = _with_layers(ecr._delete_repository)
+    ecr._get_lifecycle_policy = _evaluated_daily(ecr._get_lifecycle_policy)
+
+
+def _evaluated_daily(get_policy: Any) -> Any:
+    """ECR evaluates a policy about once a day; MiniStack says with each answer that it just has."""
+
+    def wrapped(data: dict[str, Any]) -> Any:
+        status, headers, body = get_policy(data)
+        answer = json.loads(body)
+        if "lastEvaluatedAt" in answer:
+            answer["lastEvaluatedAt"] -= answer["lastEvaluatedAt"] % 86400
+        return status, headers, json.dumps(answer).encode()
+
+    return wrapped
 
 
 def _with_layers(delete: Any) -> Any:
