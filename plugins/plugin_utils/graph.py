@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -14,6 +14,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleParserError
 from ansible.playbook.block import Block
 from ansible.playbook.task import Task
+from ansible.template import is_trusted_as_template
 from ansible.utils.fqcn import add_internal_fqcns
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
@@ -23,7 +24,7 @@ from jinja2.meta import find_undeclared_variables
 AFTER = "task_graph_after"
 
 # What makes more of a task than one run of one action on this host.
-REFUSED = {"async", "delegate_to", "loop", "notify", "run_once", "throttle"}
+REFUSED = {"async", "delegate_to", "local_action", "loop", "notify", "run_once", "throttle"}
 REFUSED_ACTIONS = {
     *C._ACTION_ALL_INCLUDES,
     *C._ACTION_META,
@@ -70,10 +71,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Names:
-    """Names that a template uses; without those in `required` it can't be rendered."""
+    """Names that templates use; those in `accepted` need not be there."""
 
     used: frozenset[str]
-    required: frozenset[str]
+    accepted: frozenset[str]
+
+    @property
+    def required(self) -> frozenset[str]:
+        return self.used - self.accepted
 
 
 @functools.cache
@@ -90,7 +95,7 @@ def _names_of_template(template: str) -> Names:
         if guard.name in ACCEPTING_UNDEFINED and guard.node is not None
         for name in _names_at_the_root(guard.node)
     }
-    return Names(frozenset(used), frozenset(used - accepted))
+    return Names(frozenset(used), frozenset(accepted))
 
 
 def _names_at_the_root(node: nodes.Node) -> Iterator[nodes.Name]:
@@ -129,23 +134,33 @@ def _templates_of_task(task: Task) -> Iterator[str]:
         yield from _conditionals(task.args.get("that"))
 
 
-def names_of_task(task: Task, variables: Mapping[str, Any], made: Iterable[str]) -> Names:
+def names_of_task(task: Task, variables: Mapping[str, Any], made: Container[str]) -> Names:
     """Names that the task's templates use, directly or through the values of other variables.
 
-    A variable that a task of the graph makes is not looked into: its value is of an earlier run.
+    A variable in `made`, which a task before it has set, is not looked into: its value is final.
     """
-    used: set[str] = set()
-    required: set[str] = set()
-    waiting = list(_templates_of_task(task))
-    own = {task.register}
+    used: set[tuple[str, bool]] = set()
+    guarded = {task.register}
+    # Templates, and whether each of them is rendered whenever the task runs.
+    waiting = [(template, True) for template in _templates_of_task(task)]
     while waiting:
-        names = _names_of_template(waiting.pop())
-        required |= names.required
-        for name in names.used - used:
-            used.add(name)
+        template, surely = waiting.pop()
+        names = _names_of_template(template)
+        # What one condition guards, other templates of the task may use.
+        guarded |= names.accepted
+        for name in names.used:
+            if (name, surely) in used:
+                continue
+            used.add((name, surely))
             if name not in made:
-                waiting.extend(_templates(variables.get(name)))
-    return Names(frozenset(used), frozenset(required - own))
+                value = variables.get(name)
+                # Of a list or dictionary, only the items that are asked for are rendered.
+                below = surely and isinstance(value, str)
+                trusted = filter(is_trusted_as_template, _templates(value))
+                waiting.extend((template, below) for template in trusted)
+    names_used = {name for name, _surely in used}
+    asked_for = {name for name, surely in used if surely}
+    return Names(frozenset(names_used), frozenset(guarded | names_used - asked_for))
 
 
 def flatten(tasks: Iterable[Block | Task]) -> Iterator[Task]:
@@ -159,6 +174,9 @@ def flatten(tasks: Iterable[Block | Task]) -> Iterator[Task]:
         elif Block.is_block(getattr(item, "_ds", None)):
             raise AnsibleParserError("A task graph can't hold a block", obj=item.get_ds())
         else:
+            # An import hands what it says to its tasks.
+            if isinstance(item._parent, Task):
+                _refuse(item._parent)
             yield from flatten(item.block)
 
 
@@ -189,7 +207,7 @@ def build(tasks: Sequence[Task], variables_of: Any) -> list[Node]:
     barrier: int | None = None
     for node in found:
         variables = variables_of(node.task)
-        names = names_of_task(node.task, variables, made)
+        names = names_of_task(node.task, variables, setters)
         for name in names.required - made - variables.keys():
             raise AnsibleParserError(
                 f"Task '{node.name}' uses '{name}', which no variable and no task before it sets",
