@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.waiter import (
-    BaseWaiterFactory,
-    custom_waiter_config,
-)
+from ansible_collections.amazon.aws.plugins.module_utils.waiter import BaseWaiterFactory
 
 
 def _becomes(argument: str, done: str, failed: tuple[str, ...] = ()) -> list[dict[str, str]]:
@@ -140,6 +137,6 @@ def get_waiter(client: Any, name: str) -> Any:
     return client.get_waiter(name)
 
 
-def pace(timeout: int) -> dict[str, int]:
-    """WaiterConfig for `timeout` seconds: looks at once, then every second."""
-    return custom_waiter_config(timeout, default_pause=1)
+def pace(timeout: int) -> dict[str, float]:
+    """WaiterConfig for `timeout` seconds: looks at once, then twice a second."""
+    return {"Delay": 0.5, "MaxAttempts": 2 * timeout + 1}

@@ -191,7 +191,19 @@ class Recording:
                 recording.calling = False
                 recording.add(client, operation, parameters, answer)
 
+        look = os.stat
+
+        @functools.wraps(look)
+        def looked(path: Any, **options: Any) -> os.stat_result:
+            try:
+                return look(path, **options)
+            except FileNotFoundError:
+                recording.hear_open(path, "r", os.O_RDONLY)
+                raise
+
         BaseClient._make_api_call = watched
+        # A file that is not there is not opened, and no event tells that it was looked for.
+        os.stat = looked
         sys.addaudithook(self.hear)
 
     def add(
@@ -312,17 +324,16 @@ def recall(
 
 
 def run_and_record(
-    send: warm.Send, fqcn: str, arguments: dict[str, Any], environment: dict[str, str]
-) -> None:
-    """Runs the module in this fork; sends what it ended with, and what to remember of it."""
+    fqcn: str, arguments: dict[str, Any], environment: dict[str, str]
+) -> tuple[warm.Ended, Memory | None]:
+    """Runs the module in this process; gives what it ended with, and what to remember of it."""
     if boto3 is None:
-        send((warm.run_main(fqcn, arguments, environment), None))
-        return
+        return warm.run_main(fqcn, arguments, environment), None
     key = key_of(fqcn, arguments, environment)
     recording = Recording()
     recording.watch()
     ended = warm.run_main(fqcn, arguments, environment)
-    send((ended, recording.memory(key, arguments, ended)))
+    return ended, recording.memory(key, arguments, ended)
 
 
 class Store:
@@ -341,7 +352,7 @@ class Store:
             if hashlib.sha256(content.encode()).hexdigest() != checksum:
                 return {}
             return {name: Memory.from_json(value) for name, value in json.loads(content).items()}
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return {}
 
     def save(self, memories: Mapping[str, Memory]) -> None:

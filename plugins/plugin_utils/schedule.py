@@ -156,11 +156,19 @@ class Schedule:
 
     def _execute_in_fork(self, send: warm.Send, node: Node) -> None:
         memories: list[memory.Memory | None] = []
+        # Where the module may run again, or another after it, each gets a fork of its own.
+        has_action = self.loaders.action_loader.has_plugin(node.task.action)
+        once = not (has_action or node.task.until or node.task.retries)
+        run = (
+            memory.run_and_record
+            if once
+            else functools.partial(warm.in_fork, memory.run_and_record)
+        )
 
         def run_module(
             fqcn: str, arguments: dict[str, Any], environment: dict[str, str]
         ) -> warm.Ended:
-            ended, remembered = warm.in_fork(memory.run_and_record, fqcn, arguments, environment)
+            ended, remembered = run(fqcn, arguments, environment)
             # An environment of the task's own is not known before the task is rendered.
             memories.append(remembered if environment == self.environment else None)
             return ended

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import io
 import json
@@ -75,14 +76,15 @@ def load_module(module_fqcn: str) -> None:
 
 
 def run_main(module_fqcn: str, arguments: dict[str, Any], environment: dict[str, str]) -> Ended:
-    """Runs the module as AnsiballZ would, in this process, which ought to be a fork of its own."""
-    # A module collects its warnings for the result; only a controller shows them itself.
-    module_internal.is_controller = False
-    os.environ.update(environment)
+    """Runs the module as AnsiballZ would, in this process: a fork that runs no other module."""
     encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode()
     basic._ANSIBLE_PROFILE = PROFILE
-    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    before = sys.stdout, sys.stderr, os.environ.copy()
+    output, errors = sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    os.environ.update(environment)
+    # A module collects its warnings for the result; only a controller shows them itself.
+    module_internal.is_controller = False
     code: Any = 0
     try:
         try:
@@ -92,7 +94,12 @@ def run_main(module_fqcn: str, arguments: dict[str, Any], environment: dict[str,
             ansiballz._handle_exception(error, PROFILE)
     except SystemExit as end:
         code = end.code
-    return {"rc": int(code or 0), "stdout": sys.stdout.getvalue(), "stderr": sys.stderr.getvalue()}
+    finally:
+        module_internal.is_controller = True
+        sys.stdout, sys.stderr = before[:2]
+        os.environ.clear()
+        os.environ.update(before[2])
+    return {"rc": int(code or 0), "stdout": output.getvalue(), "stderr": errors.getvalue()}
 
 
 def start_fork(function: Any, *arguments: Any) -> tuple[Connection, Any]:
@@ -106,6 +113,8 @@ def start_fork(function: Any, *arguments: Any) -> tuple[Connection, Any]:
 
 def _child(receiver: Connection, sender: Connection, function: Any, *arguments: Any) -> None:
     receiver.close()
+    # A collection would touch, and so copy, all of the memory that the fork shares.
+    gc.disable()
     # The worker's own handlers would signal the worker's group once more from here.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -113,8 +122,8 @@ def _child(receiver: Connection, sender: Connection, function: Any, *arguments: 
 
 
 def in_fork(function: Any, *arguments: Any) -> Any:
-    """The one thing that `function(send, *arguments)` sends."""
-    receiver, child = start_fork(function, *arguments)
+    """What `function` returns, called in a fork."""
+    receiver, child = start_fork(lambda send: send(function(*arguments)))
     try:
         return receiver.recv()
     except EOFError:

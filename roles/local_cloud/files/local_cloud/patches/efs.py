@@ -24,7 +24,7 @@ from ..settings import Cloud
 Record = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 0.4
 ACCESS_POINTS = "access-points.json"
 
 _root = Path()
