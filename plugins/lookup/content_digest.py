@@ -18,6 +18,10 @@ options:
     type: list
     elements: path
     required: true
+  root:
+    description: Directory that relative terms are meant from. Default is the one of the command.
+    type: path
+    default: .
   exclude:
     description: Names of files and directories that do not count, in whatever directory.
     type: list
@@ -64,10 +68,10 @@ def fail(error: OSError) -> None:
     raise error
 
 
-def content_digest(terms: list[str], exclude: list[str]) -> str:
+def content_digest(terms: list[str], root: str, exclude: list[str]) -> str:
     total = hashlib.sha256()
     for term in terms:
-        for name, path in named_files(Path(term), exclude):
+        for name, path in named_files(Path(root, term), exclude):
             # Digests are of one length, and no name holds a NUL: two inputs never run together.
             total.update(hashlib.sha256(path.read_bytes()).digest() + name.encode() + b"\0")
     return total.hexdigest()
@@ -79,6 +83,6 @@ class LookupModule(LookupBase):
     ) -> list[str]:
         self.set_options(var_options=variables, direct=options)
         try:
-            return [content_digest(terms, self.get_option("exclude"))]
+            return [content_digest(terms, self.get_option("root"), self.get_option("exclude"))]
         except OSError as error:
             raise AnsibleLookupError(f"Taking the digest of {', '.join(terms)}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 import time
 import uuid
@@ -111,8 +112,41 @@ def test_another_base_makes_another_image(
     base = f"{NAMESPACE}/base:1"
     engine.images.get(images["publisher"]).tag(base)
     predicted = role("image", "build", check=True, **variables, image_base=base)
-    assert predicted.changed == ["Build the images"]
+    assert predicted.changed == ["Predict the images"]
     assert not set(images.values()) & set(names(predicted).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "concerned"),
+    [
+        ({"wasm_runtime_wheel_sha256": {"amd64": ZEROS}}, {"runtime"}),
+        ({"wasm_runtime": "spin"}, {"runtime"}),
+        ({"image_lambda_adapter_version": "0.9.0"}, {"runtime"}),
+        ({"builder_rust_version": "1.86.0"}, {"runtime"}),
+        ({"image_base": "debian:none"}, {"runtime", "publisher"}),
+        ({"image_architecture": "arm64"}, {"runtime", "publisher"}),
+    ],
+)
+def test_every_input_is_in_the_name(
+    role: RunRole,
+    images: dict[str, str],
+    variables: dict[str, str],
+    change: dict[str, Any],
+    concerned: set[str],
+) -> None:
+    given = {"image_lambda_adapter_source": "image"} if "image_architecture" in change else {}
+    predicted = role("image", "build", check=True, **variables | change | given)
+    [tags] = predicted.facts["image_tags"].values()
+    named = {name: f"{NAMESPACE}/{name}:{tag}" for name, tag in tags.items()}
+    assert {name for name in images if named[name] != images[name]} == concerned
+
+
+def test_what_was_collected_is_not_needed_again(
+    role: RunRole, images: dict[str, str], variables: dict[str, str]
+) -> None:
+    shutil.rmtree(variables["image_build_dir"])
+    again = role("image", "build", **variables)
+    assert again.changed == [] and names(again) == images
 
 
 def test_runtime_image_serves_what_is_on_the_share(

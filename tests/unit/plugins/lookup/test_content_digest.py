@@ -12,7 +12,7 @@ from ansible_collections.multicompute.spin.plugins.lookup.content_digest import 
 
 
 def digest(*terms: Path, exclude: tuple[str, ...] = ()) -> str:
-    return content_digest([str(term) for term in terms], list(exclude))
+    return content_digest([str(term) for term in terms], "/", list(exclude))
 
 
 @pytest.fixture
@@ -67,6 +67,10 @@ def test_files_are_told_apart_by_order_and_name(source: Path) -> None:
     assert digest(source / "a", source / "b") != digest(source / "b", source / "a")
     before = digest(source / "a")
     assert digest((source / "a").rename(source / "c")) != before
+
+
+def test_relative_terms_are_meant_from_the_root(source: Path) -> None:
+    assert content_digest(["a", "b"], str(source), []) == digest(source / "a", source / "b")
 
 
 @pytest.mark.parametrize("name", ["none", "none/below"])
