@@ -72,7 +72,9 @@ class ActionModule(ActionBase):
         else:
             schedule.run_one_by_one()
         _show_critical_path(nodes, schedule.outcomes)
-        # The strategy gives facts of this action the precedence of registered variables.
+        # The strategy gives facts of this action the precedence of registered variables. Callback
+        # plugins go on to call the task by the name that it had.
+        self._task.name = self._task.get_name()
         self._task.action = "ansible.builtin.set_fact"
         return _summary(nodes, schedule.outcomes, execution)
 

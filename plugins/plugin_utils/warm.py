@@ -144,7 +144,9 @@ class WarmModules:
     _pending: tuple[str, dict[str, Any]] | None = None
 
     def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
-        return self._is_warm() or super()._is_pipelining_enabled(module_style, wrap_async)  # type: ignore[misc]
+        # Modules of other styles find their arguments in a temporary folder, which costs a process.
+        warm = module_style == "new" and self._is_warm()
+        return warm or super()._is_pipelining_enabled(module_style, wrap_async)  # type: ignore[misc]
 
     def _is_warm(self) -> bool:
         """Whether the module runs on this machine, as this user and with this Python."""
