@@ -192,6 +192,19 @@ def test_reads_are_recorded_with_the_digest_of_the_answer(aws: FakeAws) -> None:
     assert (only_reads, reads) == (True, [expected])
 
 
+def test_credentials_fetched_for_a_read_are_not_part_of_it(aws: FakeAws) -> None:
+    aws.on("sts.AssumeRole", {"Credentials": {}, "AssumedRoleUser": {}})
+
+    def answer(_request: Any) -> dict[str, Any]:
+        role = {"RoleArn": "arn:aws:iam::123456789012:role/r", "RoleSessionName": "session"}
+        boto3.client("sts").assume_role(**role)
+        return VPCS
+
+    aws.on("ec2.DescribeVpcs", answer)
+    only_reads, reads, _files = heard(lambda: _ec2().describe_vpcs())
+    assert (only_reads, [read.operation for read in reads]) == (True, ["DescribeVpcs"])
+
+
 def test_a_refused_read_is_remembered_by_its_code(aws: FakeAws) -> None:
     aws.on("ec2.DescribeVpcs", AwsError("InvalidVpcID.NotFound"))
     only_reads, reads, _files = heard(lambda: _ec2().describe_vpcs())
