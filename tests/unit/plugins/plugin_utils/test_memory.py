@@ -193,7 +193,7 @@ def test_reads_are_recorded_with_the_digest_of_the_answer(aws: FakeAws) -> None:
 
 
 def test_credentials_fetched_for_a_read_are_not_part_of_it(aws: FakeAws) -> None:
-    aws.on("sts.AssumeRole", {"Credentials": {}, "AssumedRoleUser": {}})
+    aws.on("sts.AssumeRole", {"PackedPolicySize": 0})
 
     def answer(_request: Any) -> dict[str, Any]:
         role = {"RoleArn": "arn:aws:iam::123456789012:role/r", "RoleSessionName": "session"}
