@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use wasi::exports::http::incoming_handler::Guest;
 use wasi::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
@@ -10,17 +12,22 @@ const IDENTITY: [(&str, &str); 3] = [
     ("x-instance", "INSTANCE"),
 ];
 
+/// The same for every request that an instance answers.
+static HEADERS: LazyLock<Fields> = LazyLock::new(|| {
+    let mut headers = vec![("content-type".to_string(), b"text/plain".to_vec())];
+    for (header, variable) in IDENTITY {
+        if let Ok(value) = std::env::var(variable) {
+            headers.push((header.to_string(), value.into_bytes()));
+        }
+    }
+    Fields::from_list(&headers).expect("valid headers")
+});
+
 struct App;
 
 impl Guest for App {
     fn handle(_request: IncomingRequest, answer: ResponseOutparam) {
-        let mut headers = vec![("content-type".to_string(), b"text/plain".to_vec())];
-        for (header, variable) in IDENTITY {
-            if let Ok(value) = std::env::var(variable) {
-                headers.push((header.to_string(), value.into_bytes()));
-            }
-        }
-        let response = OutgoingResponse::new(Fields::from_list(&headers).expect("valid headers"));
+        let response = OutgoingResponse::new(HEADERS.clone());
         let body = response.body().expect("the body is asked for once");
         ResponseOutparam::set(answer, Ok(response));
 
