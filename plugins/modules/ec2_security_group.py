@@ -311,6 +311,7 @@ DIRECTIONS = {
     "rules_egress": ("egress", "IpPermissionsEgress"),
 }
 
+
 # What AWS is asked.
 
 
@@ -346,7 +347,7 @@ class SecurityGroup:
             found = self.read(GroupIds=[id_], Filters=self.by(self.params["name"]))
             self.named = self.read(Filters=self.by(*names)) if names else []
         else:
-            self.named = self.read(Filters=self.by(*{self.name, *names}))
+            self.named = self.read(Filters=self.by(*dict.fromkeys((self.name, *names))))
             found = [group for group in self.named if group["GroupName"] == self.name]
         if len(found) > 1:
             vpcs = ", ".join(sorted(group["VpcId"] for group in found))
@@ -387,14 +388,14 @@ class SecurityGroup:
         return self.read(**by)[0]
 
     def complete_names(self, tags: dict[str, str]) -> None:
-        """Every group that a rule names has an ID; check mode takes the name for one."""
+        """Every other group that a rule names has an ID; check mode takes the name for one."""
         self.groups = {
             group["GroupName"]: group["GroupId"]
-            for group in (*self.named, self.group)
-            if group["GroupId"] and group["VpcId"] == self.group["VpcId"]
+            for group in self.named
+            if self.group["VpcId"] in (None, group["VpcId"])
         }
         for name, description in names_in(self.params).items():
-            if name in self.groups:
+            if name in (self.name, *self.groups):
                 continue
             if self.api.module.check_mode:
                 self.groups[name] = name
@@ -508,16 +509,17 @@ def present(group: SecurityGroup, params: Options) -> None:
         module.fail_json(msg=f"{problem}.")
     exists = group.find()
     tags = wanted_tags(group.tags(), params["tags"], params["purge_tags"])
-    if not exists and module.check_mode:
+    if not exists:
         group.predict()
-    elif not exists:
+    group.complete_names(tags)
+    if not exists and not module.check_mode:
         group.group = group.create(group.name, params["description"], tags)
+    group.groups[group.name] = group.group["GroupId"] or group.name
     if group.group["Description"] != params["description"]:
         module.warn(
             f"The security group {group.name} is described as {group.group['Description']!r}, "
             "which AWS cannot change: delete it first with state=absent, or keep that description."
         )
-    group.complete_names(tags)
     purged = {
         "rules": params["purge_rules"],
         "rules_egress": params["purge_rules_egress"] and params["rules_egress"] is not None,
@@ -546,11 +548,13 @@ def shown_state(
     names: Mapping[str, str],
 ) -> Options:
     """The part of a state that the options are about."""
-    given = [option for option in DIRECTIONS if group.params[option] is not None]
+    purged_or_given = [
+        option for option in DIRECTIONS if option == "rules" or group.params[option] is not None
+    ]
     return {
         "name": group.name,
         "description": group.group["Description"],
-        **{option: shown(rules[option], names) for option in {"rules", *given}},
+        **{option: shown(rules[option], names) for option in purged_or_given},
         **({"tags": tags} if group.params["tags"] is not None else {}),
     }
 

@@ -409,7 +409,7 @@ class RouteTable:
 
     def update(self, before: Options, after: Options) -> None:
         self.set_routes(before["routes"], after["routes"])
-        for id_ in {*after["propagating_vgw_ids"]} - {*before["propagating_vgw_ids"]}:
+        for id_ in sorted({*after["propagating_vgw_ids"]} - {*before["propagating_vgw_ids"]}):
             self.ask(
                 "enable_vgw_route_propagation",
                 f"let {id_} propagate its routes to",
@@ -435,7 +435,7 @@ class RouteTable:
             known = dest in before or not self.add(dest, target)
             if known and target != before.get(dest):
                 self.replace(dest, target)
-        for dest in before.keys() - after.keys():
+        for dest in sorted(before.keys() - after.keys()):
             self.ask(
                 "delete_route",
                 f"remove the route to {dest} from",

@@ -209,6 +209,7 @@ def test_groups_that_rules_name(ec2: Any, args: dict[str, Any], converge: Any) -
     named = args | {"rules": [clients]}
     missing = run_module(ec2_security_group, named)
     assert "names the security group clients, which does not exist" in missing["msg"]
+    assert "servers" not in str(ec2.describe_security_groups())
     described_ = args | {"rules": [clients | {"group_desc": "Clients"}]}
     created = converge(ec2_security_group, described_)
     group = described(ec2, "clients")

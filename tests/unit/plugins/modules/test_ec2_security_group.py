@@ -88,7 +88,7 @@ def test_a_new_group_is_waited_for_until_it_is_complete(ec2: FakeAws, pauses: li
     unfinished = groups(IpPermissionsEgress=[])
     ec2.on("ec2.DescribeSecurityGroups", [NONE, NOT_FOUND, unfinished, groups()])
     result = run_module(ec2_security_group, ARGS | {"rules_egress": []})
-    assert result["changed"] and pauses == [1, 1]
+    assert result["changed"] and len(pauses) == 2
     # Seen too early, the rule that lets everything out would have stayed.
     assert operations(ec2)[-1] == "RevokeSecurityGroupEgress"
 
