@@ -25,6 +25,7 @@ TOOLS = (
     "cut",
     "dirname",
     "env",
+    "flock",
     "readlink",
     "seq",
     "setsid",
