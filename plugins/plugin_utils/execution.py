@@ -118,7 +118,11 @@ class Execution:
 
     def show(self, node: Node, outcome: Outcome) -> None:
         """Tells the callback plugins, as of an item of a loop."""
-        label = node.name if outcome.seconds < 0.1 else f"{node.name} ({outcome.seconds:.1f} s)"
+        label = node.name
+        if given := node.task.name:
+            label = label.removesuffix(given) + str(outcome.fields.get("name") or given)
+        if outcome.seconds >= 0.1:
+            label += f" ({outcome.seconds:.1f} s)"
         shown = {
             **outcome.result,
             "_ansible_item_label": label,
