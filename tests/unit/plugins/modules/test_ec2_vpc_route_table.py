@@ -177,6 +177,20 @@ def test_deletion_waits_for_its_subnets(ec2: FakeAws, pauses: list[float]) -> No
     assert len(pauses) == 1
 
 
+def test_a_subnet_that_ec2_still_counts_is_outlasted(ec2: FakeAws) -> None:
+    used = AwsError("DependencyViolation", "has dependencies and cannot be deleted")
+    ec2.on("ec2.DescribeRouteTables", [tables(table(state="associated")), tables(table())])
+    ec2.on("ec2.DeleteRouteTable", [used, used, {}])
+    absent = {"vpc_id": VPC, "tags": {"Name": "public"}, "state": "absent"}
+    assert run_module(ec2_vpc_route_table, absent)["changed"]
+    # Where nothing was taken out, there is nothing to wait for.
+    ec2.calls.clear()
+    ec2.on("ec2.DescribeRouteTables", tables(table(state="associated")))
+    ec2.on("ec2.DeleteRouteTable", used)
+    kept = run_module(ec2_vpc_route_table, absent | {"purge_subnets": False})
+    assert "take its subnets out" in kept["msg"] and operations(ec2) == ["DeleteRouteTable"]
+
+
 def test_a_table_without_subnets_is_deleted_at_once(ec2: FakeAws) -> None:
     ec2.on("ec2.DescribeRouteTables", tables(table()))
     absent = {"vpc_id": VPC, "tags": {"Name": "public"}, "state": "absent"}
