@@ -173,6 +173,15 @@ def test_wasmtime_gets_identity_address_and_reuse(serve: Any, share: Path) -> No
         assert f"argument {argument}\n" in output
 
 
+@pytest.mark.parametrize(("reuse", "pooling"), [("1", "y"), ("128", "n")])
+def test_only_instances_of_one_request_come_from_a_pool(
+    serve: Any, share: Path, reuse: str, pooling: str
+) -> None:
+    activate(share)
+    output, _ = serve(APP_INSTANCE_REUSE=reuse).communicate()
+    assert f"argument pooling-allocator={pooling}\n" in output
+
+
 def test_spin_gets_a_manifest_that_names_the_component(serve: Any, share: Path) -> None:
     activate(share)
     output, _ = serve(WASM_RUNTIME="spin", APP_INSTANCE="i-1", APP_LISTEN="[::]:1").communicate()
