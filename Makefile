@@ -1,6 +1,6 @@
 # Thin front of scripts/setup, ansible-playbook and pytest: each target can be typed by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup site status destroy test unit e2e lint
+.PHONY: help setup site status destroy test unit e2e lint bench
 # Doubles Ansible's start when set.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -37,3 +37,7 @@ unit: setup ## tests that need no Docker engine
 
 e2e: setup ## the playbooks, against a local cloud of the tests' own
 	pytest tests/e2e
+
+bench: setup ## every benchmark, one after the other: docs/performance.md
+	for script in tests/benchmarks/[a-z]*.py; do echo "== $$script" && python "$$script" || exit; done
+	tests/benchmarks/first_site.sh
