@@ -98,18 +98,17 @@ class ActionModule(ActionBase):
             variable_manager=execution.manager,
             loader=self._loader,
         )
-        tasks = {
-            # A role on which several depend runs once.
-            (task.get_name(), task.get_path()): task
+        tasks = [
+            task
             for task in graph.flatten(loaded)
             if task.evaluate_tags(
                 execution.play.only_tags, execution.play.skip_tags, execution.task_vars
             )
-        }
-        for task in tasks.values():
+        ]
+        for task in tasks:
             # Ansible's main process knows just this one, and takes results for it alone.
             task._uuid = self._task._uuid
-        return list(tasks.values())
+        return tasks
 
 
 def _variables_by_role(execution: Execution) -> Callable[[Task], dict[str, Any]]:

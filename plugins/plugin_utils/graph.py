@@ -13,6 +13,7 @@ from typing import Any
 from ansible import constants as C
 from ansible.errors import AnsibleParserError
 from ansible.playbook.block import Block
+from ansible.playbook.role import Role
 from ansible.playbook.task import Task
 from ansible.template import is_trusted_as_template
 from ansible.utils.fqcn import add_internal_fqcns
@@ -165,19 +166,28 @@ def names_of_task(task: Task, variables: Mapping[str, Any], made: Container[str]
 
 def flatten(tasks: Iterable[Block | Task]) -> Iterator[Task]:
     """Tasks of imported files, in order; refuses what a graph can't hold."""
+    ended: list[Role] = []
+    for task in _tasks_of(tasks):
+        role = task._role
+        if task.implicit:
+            # Ansible's own task at the end of a role, on which several others may depend.
+            ended.append(role)
+        elif role not in ended or role._metadata.allow_duplicates:
+            _refuse(task)
+            yield task
+
+
+def _tasks_of(tasks: Iterable[Block | Task]) -> Iterator[Task]:
     for item in tasks:
         if not isinstance(item, Block):
-            # Ansible adds tasks of its own to mark the end of a role.
-            if not item.implicit:
-                _refuse(item)
-                yield item
+            yield item
         elif Block.is_block(getattr(item, "_ds", None)):
             raise AnsibleParserError("A task graph can't hold a block", obj=item.get_ds())
         else:
             # An import hands what it says to its tasks.
             if isinstance(item._parent, Task):
                 _refuse(item._parent)
-            yield from flatten(item.block)
+            yield from _tasks_of(item.block)
 
 
 def _refuse(task: Task) -> None:

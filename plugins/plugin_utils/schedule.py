@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleError
 from ansible.utils.fqcn import add_internal_fqcns
 from ansible_collections.multicompute.spin.plugins.plugin_utils import memory, warm
 from ansible_collections.multicompute.spin.plugins.plugin_utils.execution import (
@@ -86,7 +86,8 @@ class Schedule:
                     elif not self._take_answer(source):
                         reader = []
                 if os.getppid() != parent:
-                    raise AnsibleError("ansible-playbook is gone")
+                    # It was killed. On this signal a worker ends all processes of its group.
+                    os.kill(os.getpid(), signal.SIGTERM)
         finally:
             for running in self.running.values():
                 running.process.terminate()

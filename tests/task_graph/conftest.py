@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 ANSIBLE_PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
 INVENTORY = f"""
 all:
-  hosts: {{here:}}
+  hosts: {{here: }}
   vars:
     ansible_connection: local
     ansible_python_interpreter: {sys.executable}
@@ -96,6 +96,7 @@ class Place:
             "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "plugins"),
             "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
             "RECORD": str(self.folder / "record"),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "AWS_CONFIG_FILE": "/dev/null",

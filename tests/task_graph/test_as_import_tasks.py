@@ -198,7 +198,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Run, dict[
     place = make_place(tmp_path_factory.mktemp("three-ways"))
     place.write(tasks=TASKS, play=PLAY)
     hosts = "{here: {}, plain: {}, apart: {multicompute_task_graph: false}}"
-    place.write(inventory=INVENTORY.replace("{here:}", hosts))
+    place.write(inventory=INVENTORY.replace("{here: }", hosts))
     (place.folder / "greeting.j2").write_text(
         "Hello, {{ said.stdout }} {{ nobody | default(1) }}\n"
     )
