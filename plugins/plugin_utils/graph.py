@@ -31,7 +31,8 @@ REFUSED_ACTIONS = {
     *C._ACTION_META,
     *add_internal_fqcns(("add_host", "group_by")),
 }
-ASSERTIONS = {*add_internal_fqcns(("assert", "fail"))}
+VALIDATIONS = {*add_internal_fqcns(("validate_argument_spec",))}
+ASSERTIONS = {*add_internal_fqcns(("assert", "fail")), *VALIDATIONS}
 # Names that templates may use and no variable holds.
 BUILT_IN = {*DEFAULT_NAMESPACE, "lookup", "query", "q", "now", "undef", "omit"}
 # Filters and tests that accept a name which is not there.
@@ -133,6 +134,10 @@ def _templates_of_task(task: Task) -> Iterator[str]:
     # Assertions are conditions as well.
     if task.action in ASSERTIONS:
         yield from _conditionals(task.args.get("that"))
+    # A role's variables are rendered when Ansible validates them.
+    if task.action in VALIDATIONS:
+        for name in task.args.get("argument_spec", {}):
+            yield f"{{{{ {name} | default }}}}"
 
 
 def names_of_task(task: Task, variables: Mapping[str, Any], made: Container[str]) -> Names:

@@ -184,6 +184,17 @@ def test_roles_make_one_graph_in_which_a_dependency_runs_once(run: Runs, place: 
     assert names == ["base : Base", "one : One", "two : Two"]
 
 
+def test_a_role_whose_arguments_are_wrong_does_nothing(run: Runs, place: Place) -> None:
+    place.write(play=PLAY.replace("{file: tasks.yml}", "{roles: [base]}"))
+    options = "{count: {type: int, required: true}}"
+    specification = f"argument_specs: {{main: {{short_description: x, options: {options}}}}}"
+    ended = run(
+        "", "-e", "count=many", **ROLES, roles__base__meta__argument_specs=specification, fails=True
+    )
+    assert "unable to convert to int" in ended.text
+    assert "Left out, since they need it: 'base : Base'" in ended.text
+
+
 def test_a_file_imported_twice_runs_twice(run: Runs, place: Place) -> None:
     tasks = """
 - {import_tasks: more.yml, vars: {given: 1}}

@@ -95,6 +95,7 @@ MAKE = "- {command: a, register: a}\n- {command: b, register: b}\n- {command: c,
         ("debug: {msg: \"{{ lookup('env', 'HOME') }}\"}", set()),
         ("debug: {msg: '{{ omit }}{{ now() }}{{ range(3) }}'}", set()),
         ("debug: {msg: '{{ [1] | map(\"extract\", a) }}'}", {0}),
+        ("validate_argument_spec: {argument_spec: {of_role: {type: dict}}}", {1}),
         ("debug: {msg: x}\n  vars: {task_graph_after: [a, c]}", {0, 2}),
     ],
 )
