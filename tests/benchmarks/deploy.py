@@ -10,26 +10,25 @@ ansible-playbook counts, its start included; the local cloud does not.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from unittest import mock
 
-import boto3
-from _subjects import CHECKOUT, describe_machine, table
+from _processes import Taken, measured, middle_of
+from _subjects import describe_machine, table
+from ansible_collections.multicompute.spin.plugins.modules import aws_leftovers_info
 from ansible_collections.multicompute.spin.tests.e2e.conftest import environment
 from ansible_collections.multicompute.spin.tests.local_cloud.conftest import LocalCloud, free_port
+from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
 
 HERE = Path(__file__).with_name("deploy")
 SIDES = ("graph", "plain", "boto3")
@@ -60,16 +59,6 @@ TARGETS = {
 }
 MINUTES_A_RUN = 1.4  # with plain, of which it takes most
 MINUTES_WITHOUT = 0.5
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Seconds."""
-
-    wall: float
-    cpu: float
-
 
 Figures = dict[tuple[str, str], list[Taken]]
 
@@ -83,6 +72,10 @@ class Bench:
     @property
     def name(self) -> str:
         return f"bench-{self.port}"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        return CREDENTIALS | {"AWS_ENDPOINT_URL": self.cloud.endpoint}
 
     def command(self, side: str, state: str) -> list[str]:
         if side == "boto3":
@@ -100,8 +93,7 @@ class Bench:
 
     def run(self, side: str, state: str, cache: Path) -> tuple[Taken, int]:
         """What it took, and how much it changed."""
-        own = CREDENTIALS | {
-            "AWS_ENDPOINT_URL": self.cloud.endpoint,
+        own = self.credentials | {
             "DEPLOYMENT": self.name,
             "LISTENER_PORT": str(self.port),
             "ACCOUNT": ACCOUNT,
@@ -117,18 +109,10 @@ class Bench:
         return taken, int(found[-1])
 
     def there(self) -> list[str]:
-        """Kinds of what carries the deployment's tag."""
-        client = boto3.client(
-            "resourcegroupstaggingapi",
-            endpoint_url=self.cloud.endpoint,
-            region_name=REGION,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        )
-        wanted = [{"Key": "multicompute:deployment", "Values": [self.name]}]
-        pages = client.get_paginator("get_resources").paginate(TagFilters=wanted)
-        arns = [one["ResourceARN"] for page in pages for one in page["ResourceTagMappingList"]]
-        return sorted(re.split("[/:]", arn)[2] + "/" + re.split("[/:]", arn)[5] for arn in arns)
+        """Kinds of all that carries the deployment's tag."""
+        with mock.patch.dict(os.environ, self.credentials):
+            found = run_module(aws_leftovers_info, {"tag_value": self.name})
+        return sorted(f"{one['service']}/{one['type']}" for one in found["leftovers"])
 
     def slow_down(self, seconds: float) -> None:
         faults = [{"action": "*", "kind": "latency", "seconds": seconds}] if seconds else []
@@ -156,22 +140,6 @@ class Bench:
         return made
 
 
-def measured(command: list[str], given: dict[str, str], log: int) -> tuple[Taken, int]:
-    """Of the command, and of whatever it leaves running: all of that ends here."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=CHECKOUT, env=given, stdout=log, stderr=log)
-    wall = cpu = 0.0
-    while True:
-        try:
-            pid, status, usage = os.wait4(-1, 0)
-        except ChildProcessError:
-            return Taken(wall, cpu), process.returncode
-        cpu += usage.ru_utime + usage.ru_stime
-        if pid == process.pid:
-            wall = time.perf_counter() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
-
-
 @contextmanager
 def bench() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory() as directory:
@@ -180,9 +148,6 @@ def bench() -> Iterator[Bench]:
         port = free_port()
         cloud = LocalCloud(port, home, f"benchmark-{port}")
         cloud("start")
-        # From here on, for after the local cloud has become a daemon: what a command leaves behind
-        # becomes a child of this process, which can count it.
-        ctypes.CDLL(None).prctl(SUBREAPER, 1)
         try:
             yield Bench(cloud, Path(directory), free_port())
         finally:
@@ -196,7 +161,7 @@ def runs_of(side: str, latency: int, runs: int) -> int:
 
 def verdict(figures: Figures, phase: str, figure: str, side: str) -> list[str]:
     """The graph's share of what that side took, and whether that is as wanted."""
-    ratio = middle(figures["graph", phase], figure) / middle(figures[side, phase], figure)
+    ratio = seconds(figures["graph", phase], figure) / seconds(figures[side, phase], figure)
     shown = f"1/{1 / ratio:.1f}" if side == "plain" else f"{ratio:.1f} x"
     target = TARGETS.get((phase, figure, side))
     if target is None:
@@ -205,20 +170,21 @@ def verdict(figures: Figures, phase: str, figure: str, side: str) -> list[str]:
     return [shown, f"{limit}: {'ok' if ratio <= target else 'missed'}"]
 
 
-def middle(taken: list[Taken], figure: str) -> float:
-    return median(one.wall if figure == "wall" else one.cpu for one in taken)
+def seconds(taken: list[Taken], figure: str) -> float:
+    middle = middle_of(taken)
+    return middle.wall if figure == "wall" else middle.cpu
 
 
 def report(latency: int, figures: Figures) -> None:
     rows = []
     for phase in PHASES:
         for figure in ("wall", "CPU"):
-            seconds = [f"{middle(figures[side, phase], figure):.1f}" for side in SIDES]
+            taken = [f"{seconds(figures[side, phase], figure):.1f}" for side in SIDES]
             ratios = [
                 *verdict(figures, phase, figure, "plain"),
                 *verdict(figures, phase, figure, "boto3"),
             ]
-            rows.append([f"{phase}, {figure} s", *seconds, *ratios])
+            rows.append([f"{phase}, {figure} s", *taken, *ratios])
     titles = [f"{latency} ms per call", *SIDES, "of plain", "at most", "of boto3", "at most"]
     table(titles, rows)
 
