@@ -74,7 +74,7 @@ DEEDS = (
 
 
 class Forgotten(BaseException):
-    """The module has to run: what is remembered of it was of other arguments.
+    """The task has to run: what is remembered of it is of other arguments, or not all that it does.
 
     No Exception, since Ansible would make a failed task of that.
     """
@@ -315,6 +315,10 @@ def read_again(
     with ThreadPoolExecutor(READERS) as readers:
         for position in memories:
             readers.submit(check, position)
+
+
+def forget() -> None:
+    raise Forgotten
 
 
 def recall(

@@ -137,7 +137,7 @@ class Schedule:
             remembered = self.memories[node.position]
             recall = functools.partial(memory.recall, remembered)
             with contextlib.suppress(memory.Forgotten):
-                loaders = warm.warm_loaders(self.loaders, recall)
+                loaders = warm.warm_loaders(self.loaders, recall, memory.forget)
                 outcome = self.execution.execute(node, loaders)
                 outcome.memories, outcome.remembered = [remembered], True
                 return outcome
@@ -174,7 +174,13 @@ class Schedule:
             memories.append(remembered if environment == self.environment else None)
             return ended
 
-        outcome = self.execution.execute(node, warm.warm_loaders(self.loaders, run_module))
+        loaders = warm.warm_loaders(
+            self.loaders, run_module, before_command=lambda: memories.append(None)
+        )
+        outcome = self.execution.execute(node, loaders)
+        if not memories and outcome.state != "skipped":
+            # What an action does without a module is not known.
+            memories.append(None)
         outcome.memories = memories
         send(outcome)
 

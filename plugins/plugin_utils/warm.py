@@ -40,6 +40,8 @@ except ImportError:
 Send = Callable[[Any], None]
 # rc, stdout and stderr of a module.
 Ended = dict[str, Any]
+# Its full name, arguments and environment.
+RunModule = Callable[[str, dict[str, Any], dict[str, str]], Ended]
 
 PROFILE = "legacy"
 fork = multiprocessing.get_context("fork")
@@ -135,12 +137,11 @@ def in_fork(function: Any, *arguments: Any) -> Any:
 
 
 class WarmModules:
-    """Mixed into an action plugin: runs its modules by `run_module` instead of in new processes.
+    """Mixed into an action plugin: runs its modules by `run_module` instead of in new processes."""
 
-    `run_module(module_fqcn, arguments, environment)` gives rc, stdout and stderr.
-    """
-
-    run_module: Any
+    run_module: RunModule
+    # Called before anything is run in the plain way.
+    before_command: Callable[[], None]
     _pending: tuple[str, dict[str, Any]] | None = None
 
     def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
@@ -193,6 +194,7 @@ class WarmModules:
         self, cmd: str, *arguments: Any, **options: Any
     ) -> dict[str, Any]:
         if self._pending is None:
+            self.before_command()
             return super()._low_level_execute_command(cmd, *arguments, **options)  # type: ignore[misc]
         module_fqcn, module_args = self._pending
         self._pending = None
@@ -207,11 +209,11 @@ class WarmModules:
 
 
 class WarmLoader:
-    """Ansible's loader of action plugins, whose plugins run their modules by `run_module`."""
+    """Ansible's loader of action plugins, with `WarmModules` mixed into what it makes."""
 
-    def __init__(self, loader: Any, run_module: Any) -> None:
+    def __init__(self, loader: Any, members: dict[str, Any]) -> None:
         self._loader = loader
-        self._run_module = run_module
+        self._members = members
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -220,16 +222,19 @@ class WarmLoader:
         self, name: str, *, collection_list: Any = None, class_only: bool = False, **options: Any
     ) -> Any:
         plain = self._loader.get(name, class_only=True, collection_list=collection_list)
-        if plain is None or options.get("class_only"):
+        if plain is None or class_only:
             return plain
         # Ansible finds the plugin's options by the name of its class.
-        warm = type(
-            plain.__name__, (WarmModules, plain), {"run_module": staticmethod(self._run_module)}
-        )
-        return warm(**options)
+        return type(plain.__name__, (WarmModules, plain), self._members)(**options)
 
 
-def warm_loaders(loaders: Any, run_module: Any) -> SimpleNamespace:
+def warm_loaders(
+    loaders: Any, run_module: RunModule, before_command: Callable[[], None]
+) -> SimpleNamespace:
+    members = {
+        "run_module": staticmethod(run_module),
+        "before_command": staticmethod(before_command),
+    }
     return SimpleNamespace(
-        **{**vars(loaders), "action_loader": WarmLoader(loaders.action_loader, run_module)}
+        **{**vars(loaders), "action_loader": WarmLoader(loaders.action_loader, members)}
     )
