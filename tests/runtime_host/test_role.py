@@ -99,6 +99,51 @@ def test_check_mode_predicts_and_changes_nothing(converge: Converge, before: set
     assert files(converge.machine) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "variables", "message"),
+    [
+        (
+            "true",
+            {"__runtime_host_space": {"/dev/shm": 250}},  # a file system of 64 MB
+            "has 64 MB free for /dev/shm, and the role needs 250 MB there",
+        ),
+        (
+            "python3 -m http.server 8000 >/dev/null 2>&1 & sleep 1",
+            {},
+            "Something else on {} listens on 0.0.0.0:8000",
+        ),
+        (
+            "pkill -f http.server",
+            {
+                "runtime_host_share_type": "nfs",
+                "runtime_host_share_source": "127.0.0.1:/srv/app",
+                "__runtime_host_share_timeout": 1,
+            },
+            "does not reach port 2049 of 127.0.0.1: check runtime_host_share_source",
+        ),
+        (
+            "mkdir -m 0777 /run/wrong",
+            {"runtime_host_share_type": "directory", "runtime_host_share_source": "/run/wrong"},
+            "/run/wrong/ on {} belongs to root with mode 0777",
+        ),
+        (
+            "useradd multicompute; install -d -o multicompute /run/own /run/own/releases",
+            {"runtime_host_share_type": "directory", "runtime_host_share_source": "/run/own"},
+            "/run/own/ on {} belongs to multicompute with mode 0755",
+        ),
+    ],
+)
+def test_what_the_host_lacks_is_said_before_anything_is_changed(
+    converge: Converge, before: set[str], given: str, variables: dict[str, Any], message: str
+) -> None:
+    converge.machine.run("bash", "-c", given)
+    assert converge(fails=True, **variables) == 0, converge.output
+    said = " ".join(converge.output.split())
+    assert message.format(converge.machine.name) in said, converge.output
+    converge.machine.run("bash", "-c", "! id multicompute 2>/dev/null || userdel multicompute")
+    assert files(converge.machine) == before
+
+
 def test_it_serves_from_a_mounted_share(converge: Converge) -> None:
     assert converge() >= 6
     answer = converge.machine.answer()
@@ -177,6 +222,9 @@ def test_spin_is_for_processors_that_have_what_it_needs(
     [
         ({"distribution": "Slackware"}, "supported are Debian 12 and 13"),
         ({"architecture": "armv7l"}, "on x86_64 and aarch64"),
+        ({"user": "pi"}, "entered as pi, and the role needs root: set ansible_become"),
+        ({"runtime_host_listen": "0.0.0.0:80"}, "a port from 1024 to 65535"),
+        ({"runtime_host_listen": "8000"}, "must be <address>:<port>"),
         ({"runtime_host_share_type": "nfs"}, "runtime_host_share_source must be set"),
         (
             {"runtime_host_share_type": "efs", "runtime_host_share_source": "fs-1:/"},
@@ -187,8 +235,12 @@ def test_spin_is_for_processors_that_have_what_it_needs(
             "Spin's usual build needs glibc 2.35, and Amazon-2023 has 2.34",
         ),
         (
-            {"runtime_host_toolchain": True, "distribution_version": "12"},
-            "Debian-12 has no Rust that compiles to wasm32-wasip1",
+            {
+                "runtime_host_toolchain": True,
+                "distribution_version": "12",
+                "architecture": "aarch64",
+            },
+            "the Rust of Debian-12 does not compile to wasm32-wasip1",
         ),
     ],
 )
@@ -197,3 +249,26 @@ def test_what_cannot_work_is_refused_first(variables: dict[str, Any], message: s
     assert result.returncode != 0
     assert message in " ".join(result.stdout.replace("\n", " ").split()), result.stdout
     assert "changed=0" in result.stdout
+
+
+AMAZON_LINUX = {"distribution": "Amazon", "distribution_version": "2023"}
+RASPBERRY_PI_OS = {"distribution": "Debian", "architecture": "aarch64"}  # so it calls itself
+
+
+@pytest.mark.parametrize(
+    ("variables", "installs"),
+    [
+        (AMAZON_LINUX | {"runtime_host_share_type": "efs"}, ["amazon-efs-utils"]),
+        (AMAZON_LINUX | {"runtime_host_toolchain": True}, ["gcc", "tar", "xz"]),
+        (RASPBERRY_PI_OS | {"runtime_host_share_type": "nfs"}, ["nfs-common"]),
+        (
+            RASPBERRY_PI_OS | {"runtime_host_toolchain": True},
+            ["cargo", "rustc", "libstd-rust-dev-wasm32", "rust-llvm"],
+        ),
+    ],
+)
+def test_by_facts_alone_what_distributions_that_do_not_run_here_get(
+    variables: dict[str, Any], installs: list[str]
+) -> None:
+    result = choose(wasm_runtime="wasmtime", runtime_host_share_source="nas:/srv/app", **variables)
+    assert f"installs: {json.dumps(installs)}" in result.stdout, result.stdout
