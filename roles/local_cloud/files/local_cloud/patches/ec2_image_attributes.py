@@ -1,4 +1,8 @@
-"""EC2: DescribeImageAttribute knows product codes, which amazon.aws.ec2_ami asks every AMI for."""
+"""EC2: attributes of an AMI that MiniStack leaves out.
+
+DescribeImageAttribute knows product codes, which amazon.aws.ec2_ami asks every AMI for;
+ModifyImageAttribute sets the description, as Packer does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,10 @@ from ..settings import Cloud
 
 
 def apply(cloud: Cloud) -> None:
-    ec2._ACTION_MAP["DescribeImageAttribute"] = _describe(ec2._describe_image_attribute)
+    ec2._ACTION_MAP |= {
+        "DescribeImageAttribute": _describe(ec2._describe_image_attribute),
+        "ModifyImageAttribute": _modify(ec2._modify_image_attribute),
+    }
 
 
 def _describe(describe: Any) -> Any:
@@ -23,5 +30,17 @@ def _describe(describe: Any) -> Any:
                 f"<imageId>{image_id}</imageId><productCodes/>",
             )
         return describe(p)
+
+    return wrapped
+
+
+def _modify(modify: Any) -> Any:
+    def wrapped(p: dict[str, Any]) -> Any:
+        image = ec2._images.get(ec2._p(p, "ImageId"))
+        description = ec2._p(p, "Description.Value")
+        if image and description:
+            image["Description"] = description
+            return ec2._xml(200, "ModifyImageAttributeResponse", "<return>true</return>")
+        return modify(p)
 
     return wrapped

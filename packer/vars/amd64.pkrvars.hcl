@@ -1,0 +1,2 @@
+architecture  = "amd64"
+instance_type = "t3.small"

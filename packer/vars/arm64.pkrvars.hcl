@@ -1,0 +1,3 @@
+# Graviton
+architecture  = "arm64"
+instance_type = "t4g.small"
