@@ -127,10 +127,12 @@ class Place:
         events = [json.loads(line) for line in (self.folder / "record").read_text().splitlines()]
         return Run(process.returncode, output, events)
 
+    def memory_files(self) -> list[Path]:
+        return sorted(self.folder.glob("cache/multicompute.spin/task-graph/*"))
+
     def memory(self) -> str:
         """All that is remembered."""
-        files = sorted(self.folder.glob("cache/multicompute.spin/task-graph/*"))
-        return "\n".join(file.read_text() for file in files)
+        return "\n".join(file.read_text() for file in self.memory_files())
 
 
 def make_place(folder: Path, **environment: str) -> Place:
