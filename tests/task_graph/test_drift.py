@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.multicompute.spin.tests.local_cloud.conftest import LocalCloud
 
-from .conftest import Place, make_place
-from .layers import Deployment, deployment
+from .conftest import Place
+from .layers import REGION, Deployment, deployment
 
 Client = Callable[[str], Any]
 NAME = "drift-layers"
@@ -202,68 +202,62 @@ def listener(client: Client) -> None:
     client("elbv2").delete_listener(ListenerArn=_listeners(client)[0]["ListenerArn"])
 
 
-@pytest.mark.parametrize(
-    ("drift", "found_by", "healed"),
-    [
+Drift = tuple[Callable[[Client], None], str, Callable[[Client], Any]]
+SYSTEM = "Create the file system with a mount target in each zone"
+# Each with the task that finds it, and what is true when it is healed. Those below one name come at
+# once, and do not touch the task of that name.
+DRIFTS: dict[str, list[Drift]] = {
+    "Create the bucket for release bundles": [
         (vpc_attribute, "Create the VPC", vpc_attribute_healed),
-        (subnet_tag, "Create the private subnet of zone 2", subnet_tag_healed),
         (gateway, "Create the internet gateway", gateway_healed),
-        (route, "Route the public subnets to the internet", gateway_healed),
+        (policy, SYSTEM, policy_healed),
+        (lifecycle, "Create the repository of the publisher image", lifecycle_healed),
+        (cluster_tag, "Tag the cluster", cluster_healed),
+        (listener, "Create the listener", _listeners),
+    ],
+    "Find the zones": [
+        (subnet_tag, "Create the private subnet of zone 2", subnet_tag_healed),
         (rule, "Let the load balancer call the servers", rule_healed),
-        (policy, "Create the file system with a mount target in each zone", policy_healed),
-        (
-            mount_target,
-            "Create the file system with a mount target in each zone",
-            lambda client: len(_targets(client)) == 2,
-        ),
-        (
-            access_point,
-            "Create the access point of the servers",
-            lambda client: len(_points(client)) == 2,
-        ),
+        (access_point, "Create the access point of the servers", lambda c: len(_points(c)) == 2),
         (bucket, "Create the bucket for release bundles", _bucket),
+        (cluster, "Create the cluster", cluster_healed),
+    ],
+    "Create the cluster": [
+        (route, "Route the public subnets to the internet", gateway_healed),
+        (mount_target, SYSTEM, lambda c: len(_targets(c)) == 2),
         (
             repository,
             "Create the repository of the runtime image",
-            lambda client: _repositories(client) == 2,
+            lambda c: _repositories(c) == 2,
         ),
-        (lifecycle, "Create the repository of the publisher image", lifecycle_healed),
-        (cluster, "Create the cluster", cluster_healed),
-        (cluster_tag, "Tag the cluster", cluster_healed),
         (balancer, "Create the load balancer", _listeners),
-        (listener, "Create the listener", _listeners),
     ],
-)
-def test_drift_is_found_and_healed(
-    layers: Deployment,
-    drift: Callable[[Client], None],
-    found_by: str,
-    healed: Callable[[Client], Any],
-) -> None:
-    if found_by not in _remembered_tasks(layers.place):
-        # The test before changed the same resource.
-        layers.play("settled", "present")
-    assert found_by in _remembered_tasks(layers.place)
-    drift(layers.client)
+}
+
+
+@pytest.mark.parametrize("untouched", DRIFTS)
+def test_drift_is_found_and_healed(layers: Deployment, untouched: str) -> None:
+    layers.play("settled", "present")
+    remembered = _remembered_tasks(layers.place)
+    for drift, found_by, healed in DRIFTS[untouched]:
+        assert found_by in remembered and healed(layers.client)
+        drift(layers.client)
     tasks = _tasks(layers, "healed")
-    assert tasks[found_by]["state"] == "changed"
+    for _drift, found_by, healed in DRIFTS[untouched]:
+        assert tasks[found_by]["state"] == "changed"
+        assert healed(layers.client)
     # What has nothing to do with it did not run.
-    assert tasks["Find the zones"]["remembered"]
-    assert healed(layers.client)
+    assert tasks[untouched]["remembered"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00 no text \xff", None])
-def test_a_lost_memory_costs_time_only(layers: Deployment, damage: bytes | None) -> None:
-    before = _tasks(layers, "before")
+def test_a_broken_memory_costs_time_only(layers: Deployment) -> None:
+    layers.play("before", "present")
     for file in layers.place.memory_files():
-        if damage is None:
-            file.write_bytes(file.read_bytes()[:-100])
-        else:
-            file.write_bytes(damage)
+        file.write_bytes(file.read_bytes()[:-100])
     tasks = _tasks(layers, "after")
     assert not any(task["remembered"] for task in tasks.values())
     assert {task["state"] for task in tasks.values()} == {"ok"}
-    assert layers.kept["after"] == layers.kept["before"] and before.keys() == tasks.keys()
+    assert layers.kept["after"] == layers.kept["before"]
 
 
 def test_two_runs_at_once_are_both_right(layers: Deployment) -> None:
@@ -273,3 +267,86 @@ def test_two_runs_at_once_are_both_right(layers: Deployment) -> None:
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert policy_healed(layers.client)
     assert {task["state"] for task in _tasks(layers, "after two").values()} == {"ok"}
+
+
+READS = """
+- {name: Who, amazon.aws.aws_caller_info: {}, register: who}
+- {name: Zones, amazon.aws.aws_az_info: {}, register: zones}
+- {name: Secret, amazon.aws.aws_caller_info: {}, no_log: true}
+"""
+PUT = "- {name: Put, test.reads.put: {src: content}}"
+MODULE = """#!/usr/bin/python
+import boto3
+from ansible.module_utils.basic import AnsibleModule
+
+def main():
+    module = AnsibleModule({"src": {}})
+    content = open(module.params["src"]).read()
+    client = boto3.client("s3")
+    old = client.head_object(Bucket="reads", Key="o")["Metadata"]
+    if old["content"] == content:
+        module.exit_json(changed=False)
+    client.put_object(Bucket="reads", Key="o", Metadata={"content": content})
+    module.exit_json(changed=True)
+"""
+PLAY = """
+- hosts: all
+  gather_facts: false
+  module_defaults: {group/aws: {region: "{{ region | default(omit) }}"}}
+  tasks:
+    - multicompute.spin.task_graph: {file: tasks.yml}
+      register: graph
+    - debug: {msg: {tasks: "{{ graph.tasks }}", account: "{{ who.account | default }}",
+        region: "{{ zones.availability_zones[0].region_name | default }}"}}
+"""
+
+
+@pytest.fixture
+def reads(place: Place, layers: Deployment) -> Callable[..., tuple[dict[str, str], str, str]]:
+    """States of the tasks, account and region of a run of this file."""
+
+    def run(tasks: str, *options: str, **environment: str) -> tuple[dict[str, str], str, str]:
+        place.write(tasks=tasks, play=PLAY)
+        place.environment = {**layers.place.environment, **environment}
+        said = place.run(*options).events[-1]["result"]["msg"]
+        states = {
+            task["name"]: "remembered" if task["remembered"] else task["state"]
+            for task in said["tasks"]
+        }
+        return states, said["account"], said["region"]
+
+    return run
+
+
+def test_another_region_or_account_is_asked_anew(reads: Any, place: Place) -> None:
+    ran = {"Who": "ok", "Zones": "ok", "Secret": "ok"}
+    assert reads(READS) == (ran, "000000000000", REGION)
+    assert "secret-of-layers" not in place.memory() and "Secret" not in place.memory()
+    remembered = {**ran, "Who": "remembered", "Zones": "remembered"}
+    assert reads(READS) == (remembered, "000000000000", REGION)
+    assert reads(READS, AWS_REGION="eu-west-1") == (ran, "000000000000", "eu-west-1")
+    account = "222222222222"
+    assert reads(READS, AWS_ACCESS_KEY_ID=account) == (ran, account, REGION)
+    # By the defaults of an action group.
+    assert reads(READS, "-e", "region=ap-south-1") == (ran, "000000000000", "ap-south-1")
+
+
+def test_a_file_that_a_module_reads_and_its_code_are_looked_at(
+    reads: Any, place: Place, layers: Deployment
+) -> None:
+    modules = place.folder / "collections/ansible_collections/test/reads/plugins/modules"
+    modules.mkdir(parents=True)
+    (modules / "put.py").write_text(MODULE)
+    content = place.folder / "content"
+    content.write_text("first")
+    client = layers.client("s3")
+    client.create_bucket(Bucket="reads")
+    client.put_object(Bucket="reads", Key="o", Metadata={"content": "none"})
+    states = [reads(PUT)[0]["Put"] for _ in range(3)]
+    assert states == ["changed", "ok", "remembered"]
+    content.write_text("other")
+    assert reads(PUT)[0]["Put"] == "changed"
+    assert client.head_object(Bucket="reads", Key="o")["Metadata"] == {"content": "other"}
+    assert [reads(PUT)[0]["Put"] for _ in range(2)] == ["ok", "remembered"]
+    (modules / "put.py").write_text(MODULE.replace("changed=False", "changed=None is None"))
+    assert reads(PUT)[0]["Put"] == "changed"
