@@ -167,7 +167,7 @@ def _summary(
 
 def _failures(nodes: list[graph.Node], outcomes: dict[int, Outcome]) -> str:
     lines = [
-        f"Task '{node.name}' ({node.task.action}) failed: {_reason(outcomes[node.position])}"
+        _failure(node, outcomes[node.position])
         for node in nodes
         if outcomes[node.position].state == "failed"
     ]
@@ -175,6 +175,14 @@ def _failures(nodes: list[graph.Node], outcomes: dict[int, Outcome]) -> str:
     if names:
         lines.append(f"Left out, since they need it: {', '.join(names)}")
     return "\n".join(lines)
+
+
+def _failure(node: graph.Node, outcome: Outcome) -> str:
+    if node.task.action in graph.ASSERTIONS:
+        # Whoever wrote it said all that there is to say.
+        return str(outcome.result.get("msg"))
+    what = f"Task '{node.name}' ({node.task.action}, {node.task.get_path()})"
+    return f"{what} failed: {_reason(outcome)}"
 
 
 def _reason(outcome: Outcome) -> str:

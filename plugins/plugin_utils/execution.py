@@ -132,6 +132,8 @@ class Execution:
             self.worker._final_q.send_callback, task_result=self._ended(shown, outcome.fields)
         )
         if outcome.state in ("failed", "ignored"):
+            # The graph's own error says it; Ansible would print this one beside it.
+            shown.pop("exception", None)
             send("v2_runner_item_on_failed")
         elif outcome.state in ("skipped", "left out"):
             send("v2_runner_item_on_skipped")
