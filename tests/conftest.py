@@ -8,7 +8,12 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-BUILDS = ("tests/e2e/", "tests/runtime/", "tests/runtime_host/test_hosts_playbook.py")
+BUILDS = (
+    "tests/e2e/",
+    "tests/packer/",
+    "tests/runtime/",
+    "tests/runtime_host/test_hosts_playbook.py",
+)
 
 
 class TwoLanes(LoadScopeScheduling):
