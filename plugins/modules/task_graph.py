@@ -16,8 +16,8 @@ description:
   - A task waits for those before it that set a variable which it uses, by O(ignore:register) or
     M(ansible.builtin.set_fact), also where the name stands in the value of another variable. What follows
     an M(ansible.builtin.assert) or M(ansible.builtin.fail) waits for it.
-  - Where no argument names what a task needs, its variable C(task_graph_after) lists registered names. Plain
-    Ansible ignores it.
+  - Where no argument names what a task needs, as for a name inside a template file, its variable
+    C(task_graph_after) lists registered names. Plain Ansible ignores it.
   - A task that fails holds up those that need it; all others end. A second run goes on from there.
   - What modules of unchanged tasks read from AWS is remembered by digest. The next run reads that again, all
     at once, and runs only the modules whose code, arguments, environment, files or answers differ. The memory
@@ -59,8 +59,10 @@ attributes:
     support: none
     description: Neither the graph nor a task in it.
 notes:
-  - Loops, blocks, dynamic includes, delegation, C(async), C(run_once), C(notify) and C(throttle) in a task of
-    the graph are refused with file and line before anything runs.
+  - Loops, blocks, dynamic includes, delegation, C(async), C(run_once), C(notify), C(throttle) and the modules
+    that return facts of the host in a task of the graph are refused with file and line before anything runs.
+  - Tasks have the tags of the graph as well, as those of an import. With C(--tags), the graph runs if one of its
+    own tags is named.
   - Modules for this machine, this user and Ansible's own Python run in forks of Ansible. All others run as
     they do without this.
   - With the variable C(multicompute_task_graph) set to V(false), the tasks run one after the other, each

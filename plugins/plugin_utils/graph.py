@@ -30,6 +30,10 @@ REFUSED_ACTIONS = {
     *C._ACTION_ALL_INCLUDES,
     *C._ACTION_META,
     *add_internal_fqcns(("add_host", "group_by")),
+    # They return names that nobody knows before they have run, or facts of the host.
+    *add_internal_fqcns(
+        ("gather_facts", "include_vars", "package_facts", "service_facts", "setup")
+    ),
 }
 VALIDATIONS = {*add_internal_fqcns(("validate_argument_spec",))}
 ASSERTIONS = {*add_internal_fqcns(("assert", "fail")), *VALIDATIONS}

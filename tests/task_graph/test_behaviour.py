@@ -27,6 +27,7 @@ TOUCH = "- {name: Touch, ansible.builtin.file: {path: touched, state: touch, mod
         ("", 0, "jobs is 0: set 1 or more"),
         ("- debug: {msg: '{{ nobody }}'}", 8, "uses 'nobody', which no variable and no task"),
         ("- debug: {msg: x}\n  loop: [1]", 8, "A task graph can't hold loop"),
+        ("- setup: {gather_subset: min}", 8, "A task graph can't hold setup"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(

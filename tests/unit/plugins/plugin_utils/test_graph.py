@@ -233,6 +233,7 @@ def test_a_cycle_is_an_error_that_names_its_tasks(load: Load) -> None:
         ("debug: {msg: x}\n  throttle: 1", "throttle"),
         ("add_host: {name: x}", "add_host"),
         ("group_by: {key: x}", "group_by"),
+        ("include_vars: more.yml", "include_vars"),
         ("meta: end_host", "meta"),
         ("ansible.builtin.meta: noop", "ansible.builtin.meta"),
         ("import_tasks: other.yml\n  delegate_to: other", "delegate_to"),
