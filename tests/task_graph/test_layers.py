@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from typing import Any
@@ -61,7 +62,8 @@ def comparable(value: Any, way: str, port: int) -> Any:
             if key not in VOLATILE
         }
     if isinstance(value, list):
-        return [comparable(item, way, port) for item in value]
+        # The API lists what has an ID in no order of ours.
+        return sorted((comparable(item, way, port) for item in value), key=json.dumps)
     if value == port:
         return "PORT"
     if isinstance(value, str):
