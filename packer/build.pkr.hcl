@@ -43,14 +43,18 @@ build {
 
   # What fails here is not kept.
   provisioner "shell-local" {
-    only             = ["amazon-ebs.spin"]
-    environment_vars = ["KEY=${build.SSHPrivateKey}", "MACHINE=${build.User}@${build.Host}:${build.Port}"]
-    script           = "${path.root}/tests/over-ssh"
+    only = ["amazon-ebs.spin"]
+    environment_vars = [
+      "KEY=${build.SSHPrivateKey}",
+      "MACHINE=${build.User}@${build.Host}:${build.Port}",
+      "TESTS=${path.root}/../molecule/tests",
+    ]
+    script = "${path.root}/tests/over-ssh"
   }
 
   provisioner "shell-local" {
     only   = ["docker.spin"]
-    inline = ["pytest --quiet --hosts=docker://${build.ID} ${path.root}/tests"]
+    inline = ["pytest --quiet -p no:cacheprovider --state=installed --hosts=docker://${build.ID} ${path.root}/../molecule/tests"]
   }
 
   post-processor "docker-tag" {

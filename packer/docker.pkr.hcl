@@ -1,7 +1,7 @@
 source "docker" "spin" {
-  image       = var.docker_base
-  pull        = var.docker_pull
-  commit      = true
+  image  = var.docker_base
+  pull   = var.docker_pull
+  commit = true
   # The image keeps the signal: as PID 1, wasmtime ends on this one only.
   run_command = [
     "-d", "-i", "-t", "--platform=linux/${var.architecture}", "--stop-signal=SIGINT", "--entrypoint=/bin/sh",

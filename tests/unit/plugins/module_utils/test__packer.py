@@ -99,4 +99,4 @@ def test_what_is_said_before_any_build_is_the_complaint() -> None:
 
 
 def test_a_line_cut_off_by_a_crash_is_no_record() -> None:
-    assert records("1,amazon-e") == [Record("", "ui", ("error", "17954,amazon-e"))]
+    assert records("1,amazon-e") == [Record("", "ui", ("error", "1,amazon-e"))]
