@@ -1,6 +1,6 @@
 # Thin front of scripts/setup, ansible-playbook and pytest: each target can be typed by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup site status destroy test unit e2e lint bench
+.PHONY: help setup site status destroy test unit e2e lint bench molecule
 # Doubles Ansible's start when set.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -27,10 +27,14 @@ test: lint ## all tests
 lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dockerfiles
 	ruff check . && ruff format --check .
 	yamllint --strict .
-	find runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
+	find molecule runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
 	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci runtime scripts | xargs -0 shellcheck
 	antsibull-changelog lint
 	ansible-lint --offline --profile production
+
+# One scenario after the other: check, converge, idempotence, verify, uninstall, verify.
+molecule: setup ## role runtime_host on whole machines: three distributions, an EC2 instance
+	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test --all --no-command-borders
 
 unit: setup ## tests that need no Docker engine
 	pytest tests/unit

@@ -39,6 +39,29 @@ options:
         installed.
     type: bool
     default: false
+  signature:
+    description:
+      - The executable's signature by a workflow, without a key of its own (Sigstore). It is
+        verified where the host has C(cosign), which asks Sigstore's log; elsewhere the digest
+        stands alone.
+    type: dict
+    suboptions:
+      member:
+        description: Path of the signature inside the archive.
+        type: str
+        required: true
+      certificate:
+        description: Path of the certificate inside the archive.
+        type: str
+        required: true
+      identity:
+        description: Who must have signed, such as the URL of a workflow at a tag.
+        type: str
+        required: true
+      issuer:
+        description: Who must have certified that identity.
+        type: str
+        required: true
   mode:
     description: Permissions of the installed file.
     type: str
@@ -70,6 +93,18 @@ EXAMPLES = r"""
     sha256: 07e2ca5caec315a92214d75a9daa8c786c677f1a0423871a36dc67c9911c5a04
     member: spin
     path: /usr/local/bin/spin
+
+- name: Install Spin, verified by cosign where that is installed
+  multicompute.spin.archive_binary:
+    url: https://github.com/spinframework/spin/releases/download/v3.5.1/spin-v3.5.1-linux-amd64.tar.gz
+    sha256: 07e2ca5caec315a92214d75a9daa8c786c677f1a0423871a36dc67c9911c5a04
+    member: spin
+    path: /usr/local/bin/spin
+    signature:
+      member: spin.sig
+      certificate: crt.pem
+      identity: https://github.com/spinframework/spin/.github/workflows/release.yml@refs/tags/v3.5.1
+      issuer: https://token.actions.githubusercontent.com
 """
 
 RETURN = r"""
@@ -83,6 +118,11 @@ sha256:
   returned: success
   type: str
   sample: 6b1b1cb1f6ee4d3a1d7f7e2a4cf4d8c2f9bb5a7a0f1c60f23d7d6c1d0c8b8f11
+signature_verified:
+  description: Whether cosign verified the executable in this run.
+  returned: success
+  type: bool
+  sample: false
 """
 
 import hashlib
@@ -95,6 +135,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -161,8 +202,11 @@ def download(module: AnsibleModule, url: str, archive: Path) -> None:
             f"could not download {url}: {info['msg']}. Give the address of a mirror that this host "
             "can reach"
         )
-    with archive.open("wb") as file:
-        shutil.copyfileobj(response, file, CHUNK)
+    try:
+        with archive.open("wb") as file:
+            shutil.copyfileobj(response, file, CHUNK)
+    except HTTPException as error:
+        raise ArchiveError(f"{url} ended too early, nothing was installed: {error!r}") from error
 
 
 def verify(archive: Path, url: str, sha256: str) -> None:
@@ -192,7 +236,33 @@ def strip(binary: Path) -> None:
         file.write(bytes(4))
 
 
-def install(module: AnsibleModule, work: Path) -> str:
+def extract(archive: Path, member: str, target: Path) -> Path:
+    with opened(archive, member) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, CHUNK)
+    return target
+
+
+def verify_signature(module: AnsibleModule, archive: Path, binary: Path) -> bool:
+    """Whether cosign vouches for the binary; False where there is nothing to ask."""
+    signature, cosign = module.params["signature"], module.get_bin_path("cosign")
+    if not signature or not cosign:
+        return False
+    work = archive.parent
+    command = [cosign, "verify-blob"]
+    command += ["--signature", str(extract(archive, signature["member"], work / "signature"))]
+    command += ["--certificate", str(extract(archive, signature["certificate"], work / "cert"))]
+    command += ["--certificate-identity", signature["identity"]]
+    command += ["--certificate-oidc-issuer", signature["issuer"], str(binary)]
+    code, _, complaint = module.run_command(command)
+    if code != 0:
+        raise ArchiveError(
+            f"cosign does not find {module.params['member']} signed by {signature['identity']}, "
+            f"nothing was installed: {complaint.strip()}"
+        )
+    return True
+
+
+def install(module: AnsibleModule, work: Path) -> dict[str, Any]:
     """Bring the executable to its path; an interruption leaves the old one or a new whole one."""
     params = module.params
     path = Path(params["path"])
@@ -201,8 +271,8 @@ def install(module: AnsibleModule, work: Path) -> str:
     archive, binary, record = work / "archive", work / "binary", work / "record"
     download(module, params["url"], archive)
     verify(archive, params["url"], params["sha256"])
-    with opened(archive, params["member"]) as source, binary.open("wb") as target:
-        shutil.copyfileobj(source, target, CHUNK)
+    extract(archive, params["member"], binary)
+    verified = verify_signature(module, archive, binary)
     if params["strip"]:
         strip(binary)
     sha256 = digest(binary)
@@ -210,7 +280,7 @@ def install(module: AnsibleModule, work: Path) -> str:
     record.write_text(json.dumps(origin, indent=2) + "\n")
     module.atomic_move(str(binary), str(path))
     module.atomic_move(str(record), str(record_of(path)))
-    return sha256
+    return {"sha256": sha256, "signature_verified": verified}
 
 
 def main() -> None:
@@ -221,6 +291,13 @@ def main() -> None:
             "member": {"type": "str", "required": True},
             "path": {"type": "path", "required": True},
             "strip": {"type": "bool", "default": False},
+            "signature": {
+                "type": "dict",
+                "options": {
+                    name: {"type": "str", "required": True}
+                    for name in ("member", "certificate", "identity", "issuer")
+                },
+            },
             "mode": {"type": "str", "default": "0755"},
             "timeout": {"type": "int", "default": 60},
         },
@@ -230,13 +307,13 @@ def main() -> None:
     path = Path(params["path"])
     before = installed(path)
     changed = not wanted(params).items() <= before.items()
-    sha256 = before.get("sha256", "")
+    made = {"sha256": before.get("sha256", ""), "signature_verified": False}
     if changed and module.check_mode:
-        sha256 = ""
+        made["sha256"] = ""
     elif changed:
         try:
             with tempfile.TemporaryDirectory(dir=module.tmpdir) as work:
-                sha256 = install(module, Path(work))
+                made = install(module, Path(work))
         except (ArchiveError, OSError) as error:
             module.fail_json(msg=f"Installing {path}: {error}")
     if os.path.exists(path):
@@ -244,7 +321,7 @@ def main() -> None:
     module.exit_json(
         changed=changed,
         path=str(path),
-        sha256=sha256,
+        **made,
         diff={
             "before": {"path": str(path)} | {key: before.get(key) for key in wanted(params)},
             "after": {"path": str(path)} | wanted(params),

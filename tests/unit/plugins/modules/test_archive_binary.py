@@ -28,6 +28,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.missing = 0  # bytes that are announced and not sent
 
     def args(self, name: str, path: Path, **options: Any) -> dict[str, Any]:
         return {
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(name)
         content = self.server.files.get(name)
         self.send_response(404 if content is None else 200)
-        self.send_header("Content-Length", str(len(content or b"")))
+        self.send_header("Content-Length", str(len(content or b"") + self.server.missing))
         self.end_headers()
         self.wfile.write(content or b"")
 
@@ -181,3 +182,71 @@ def test_refusals_say_what_is_wrong(server: Server, path: Path) -> None:
         failed = run_module(archive_binary, args)
         assert failed.get("failed") and message in failed["msg"], (message, failed)
         assert not path.exists()
+
+
+def test_a_download_that_ends_early_is_refused_and_the_installed_one_stays(
+    server: Server, path: Path
+) -> None:
+    run_module(archive_binary, server.args("tool.tar.gz", path))
+    whole = server.args("next.tar.gz", path)
+    server.files["next.tar.gz"] = server.files["next.tar.gz"][:-20]
+    server.missing = 20
+    failed = run_module(archive_binary, whole)
+    assert failed["failed"] and "nothing was installed" in failed["msg"], failed
+    assert path.read_bytes() == BINARY
+    assert sorted(file.name for file in path.parent.iterdir()) == ["tool", "tool.origin"]
+
+
+SIGNATURE = {"member": "sig", "certificate": "crt.pem", "identity": "who", "issuer": "whose"}
+
+# In place of cosign: believes the signature that is the word "good".
+COSIGN = """#!/bin/sh
+echo "$@" >"$0.calls"
+[ "$(cat "$3")" = good ] && [ "$(cat "$5")" = certificate ] || { echo no match >&2; exit 1; }
+"""
+
+
+def signed(word: bytes) -> bytes:
+    file = io.BytesIO()
+    members = {MEMBER: BINARY, "sig": word, "crt.pem": b"certificate"}
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+@pytest.fixture
+def cosign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    command = tmp_path / "bin/cosign"
+    command.parent.mkdir()
+    command.write_text(COSIGN)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+    return command
+
+
+def test_a_stand_in_for_cosign_verifies_what_is_installed(
+    server: Server, path: Path, cosign: Path
+) -> None:
+    server.files |= {"good": signed(b"good"), "bad": signed(b"bad")}
+    done = run_module(archive_binary, server.args("good", path, signature=SIGNATURE))
+    assert done["signature_verified"]
+    called = cosign.with_name("cosign.calls").read_text()
+    assert "--certificate-identity who --certificate-oidc-issuer whose " in called
+
+    path.write_bytes(b"installed")
+    failed = run_module(archive_binary, server.args("bad", path, signature=SIGNATURE))
+    assert failed["failed"]
+    assert f"does not find {MEMBER} signed by who, nothing was installed: no match" in failed["msg"]
+    assert path.read_bytes() == b"installed"
+
+
+def test_without_cosign_the_digest_stands_alone(
+    server: Server, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["bad"] = signed(b"bad")
+    monkeypatch.setattr(archive_binary.AnsibleModule, "get_bin_path", lambda *_: None)
+    done = run_module(archive_binary, server.args("bad", path, signature=SIGNATURE))
+    assert done["changed"] and not done["signature_verified"]
