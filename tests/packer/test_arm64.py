@@ -1,0 +1,158 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The container image for arm64 is made here, and serves the very file that amd64 serves.
+
+This machine's processor is emulated by QEMU in user mode. Without the kernel's help it emulates one
+program, not those that this one starts: so what `serve` starts are scripts that call QEMU again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from ansible_collections.multicompute.spin.tests.runtime.conftest import (
+    RunRole,
+    answer,
+    app,
+    role,
+)
+
+from .conftest import CHECKOUT
+
+__all__ = ["app", "role"]
+
+NAMESPACE = f"multicompute-test-{uuid.uuid4().hex[:8]}"
+EMULATOR = "multicompute/test-emulator"
+VERSION = "1.0.0"
+STARTED = {"cat": "/bin/cat", "uname": "/bin/uname", "wasmtime": "/usr/local/bin/wasmtime"}
+
+pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="emulates on x86_64")
+
+
+@pytest.fixture(scope="module")
+def engine() -> docker.DockerClient:
+    return docker.from_env()
+
+
+@pytest.fixture(scope="module")
+def emulation(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of static programs for this machine, to be mounted at /emulation."""
+    context = tmp_path_factory.mktemp("emulator")
+    (context / "Dockerfile").write_text(
+        "FROM debian:trixie-slim\n"
+        "RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends"
+        " busybox-static qemu-user-static\n"
+    )
+    engine.images.build(path=str(context), tag=EMULATOR, rm=True)
+    folder = tmp_path_factory.mktemp("emulation")
+    engine.containers.run(
+        EMULATOR,
+        ["cp", "-L", "/usr/bin/busybox", "/usr/bin/qemu-aarch64-static", "/emulation"],
+        volumes=[f"{folder}:/emulation"],
+        remove=True,
+    )
+    for name, program in STARTED.items():
+        script = folder / name
+        script.write_text(
+            f'#!/emulation/busybox sh\nexec /emulation/qemu-aarch64-static {program} "$@"\n'
+        )
+        script.chmod(0o755)
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image(
+    role: RunRole, engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    subprocess.run([CHECKOUT / "scripts/arm64-image"], check=True)
+    build = tmp_path_factory.mktemp("build")
+    built = role(
+        "image",
+        "build",
+        image_architecture="arm64",
+        image_names=["runtime"],
+        image_base="multicompute/arm64:trixie",
+        image_namespace=NAMESPACE,
+        image_build_dir=str(build / "image"),
+        image_lambda_adapter_source="image",
+        image_lambda_adapter_image=stand_in_for_the_public_adapter(engine, build),
+        wasm_runtime="wasmtime",
+    )
+    yield f"{NAMESPACE}/runtime:{built.facts['image_tags']['arm64']['runtime']}"
+    for made in engine.images.list(f"{NAMESPACE}/*"):
+        engine.images.remove(made.id, force=True)
+
+
+def stand_in_for_the_public_adapter(engine: docker.DockerClient, tmp_path: Path) -> str:
+    """AWS's public image cannot be pulled everywhere; what is tested here does not run it."""
+    name = f"{NAMESPACE}/adapter"
+    context = tmp_path / "adapter"
+    context.mkdir()
+    (context / "lambda-adapter").touch()
+    shutil.copy(CHECKOUT / "runtime/adapter/Dockerfile", context)
+    engine.images.build(path=str(context), tag=name, platform="linux/arm64", rm=True)
+    return name
+
+
+@pytest.fixture(scope="module")
+def release(app: dict[str, Any], role: RunRole, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The release that amd64 serves, with precompiled files for both."""
+    both = role(
+        "app",
+        app_build_dir=str(tmp_path_factory.mktemp("app")),
+        app_architectures=["amd64", "arm64"],
+        app_wasm=str(next(Path(app["directory"]).glob("app-*.wasm"))),
+        wasm_runtime="wasmtime",
+    ).facts["app_release"]
+    assert both["wasm_sha256"] == app["wasm_sha256"]
+    share = tmp_path_factory.mktemp("share")
+    directory = share / "releases" / VERSION
+    with tarfile.open(both["bundle"]) as bundle:
+        bundle.extractall(directory, filter="data")
+    (share / "current").symlink_to(f"releases/{VERSION}")
+    for path in (share, directory, directory / "aot"):
+        path.chmod(0o755)
+    return share
+
+
+def test_the_image_is_for_arm64_and_small(engine: docker.DockerClient, image: str) -> None:
+    attributes = engine.images.get(image).attrs
+    assert attributes["Architecture"] == "arm64"
+    assert attributes["Size"] < 60e6
+
+
+@pytest.mark.parametrize("precompiled", [True, False])
+def test_it_answers_from_the_same_file(
+    engine: docker.DockerClient, image: str, emulation: Path, release: Path, precompiled: bool
+) -> None:
+    options = {} if precompiled else {"tmpfs": {f"/mnt/app/releases/{VERSION}/aot": ""}}
+    container = engine.containers.run(
+        image,
+        ["/bin/sh", "/usr/local/bin/serve"],
+        entrypoint="/emulation/qemu-aarch64-static",
+        platform="linux/arm64",
+        environment={"PATH": "/emulation:/bin"},
+        volumes=[f"{emulation}:/emulation:ro", f"{release}:/mnt/app:ro"],
+        ports={"8000/tcp": ("127.0.0.1", None)},
+        detach=True,
+        **options,
+    )
+    try:
+        container.reload()
+        port = int(container.ports["8000/tcp"][0]["HostPort"])
+        status, body, headers = answer(port, 120)
+        log = container.logs().decode()
+        assert (status, body, headers["x-release"]) == (200, "Hello, Fermyon", VERSION), log
+        assert ("-arm64.cwasm" in log and "compiling" in log) == (not precompiled), log
+    finally:
+        container.remove(force=True, v=True)
