@@ -121,12 +121,6 @@ def test_the_machine_serves_the_app_that_was_built_here(on_premises: OnPremises)
     assert "compiling" not in journal, "the release was precompiled for this machine"
 
 
-def test_a_second_run_changes_and_restarts_nothing(on_premises: OnPremises) -> None:
-    process = on_premises.process
-    assert on_premises.run("--diff") == 0, on_premises.output
-    assert on_premises.process == process
-
-
 def test_a_new_version_is_published_and_served(on_premises: OnPremises) -> None:
     process = on_premises.process
     on_premises.set(app_version=NEXT_VERSION)

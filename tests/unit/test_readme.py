@@ -17,6 +17,7 @@ RUN_BY = {
     "make destroy": E2E,
     "make setup": ".ci/run",
     "make test": ".ci/run",
+    "make molecule": ".ci/run",
     "curl -i http://127.0.0.1:8080/": E2E,
     "ansible-playbook site.yml": E2E,
     "ansible-playbook site.yml --limit lambda": E2E,
@@ -27,6 +28,8 @@ RUN_BY = {
     "ansible-playbook playbooks/status.yml -i inventories/aws": E2E,
     "ansible-playbook playbooks/destroy.yml -i inventories/aws": E2E,
     "ansible-playbook playbooks/hosts.yml -i inventories/onprem": HOSTS,
+    # On inventories of containers and of an EC2 instance.
+    "ansible-playbook playbooks/verify.yml -i inventories/onprem": ".config/molecule/config.yml",
 }
 
 
