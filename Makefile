@@ -28,7 +28,7 @@ lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dock
 	ruff check . && ruff format --check .
 	yamllint --strict .
 	find molecule runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
-	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci runtime scripts | xargs -0 shellcheck
+	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts | xargs -0 shellcheck
 	antsibull-changelog lint
 	ansible-lint --offline --profile production
 

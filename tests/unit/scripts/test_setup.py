@@ -47,6 +47,7 @@ class Machine:
         for tool in TOOLS:
             (self.path / tool).symlink_to(str(shutil.which(tool)))
         text = SETUP.read_text().replace("/var/log/dockerd.log", str(self.log))
+        (self.path / "packer").symlink_to(str(shutil.which("true")))
         self.write("scripts/setup", text)
         versions = dict(re.findall(r"^(uv|sam)_version=(.+)$", text, re.MULTILINE))
         self.write(".cache/uv/bin/uv", f"#!/bin/sh\necho uv {versions['uv']}\n")
