@@ -21,17 +21,17 @@ EVEN = Counter({"ec2": 10, "ecs": 10, "lambda": 10})
 POINTS = [
     "network : Create the private subnet of zone 1",
     "storage : Create the access point of the servers",
-    "image : Push the images",
+    "image : Push the runtime image",
     "release : Publish and activate",
     "service : Run the service",
 ]
 
 
 def run_until(deployment: Deployment, point: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start site.yml and return when its output shows `point`; the play runs on."""
+    """Start site.yml and return when its output shows that `point` has ended; the play runs on."""
     process = deployment.start("site.yml", log=log)
     deadline = time.monotonic() + 600
-    while f"TASK [multicompute.spin.{point}" not in log.read_text():
+    while f"=> (item={point}" not in log.read_text():
         assert process.poll() is None, log.read_text()[-4000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
