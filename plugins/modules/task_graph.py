@@ -10,18 +10,24 @@ version_added: 1.0.0
 author:
   - The multicompute.spin authors (@multicompute)
 description:
-  - Runs the tasks of a file, or of some roles, with the results that M(ansible.builtin.import_tasks) or
-    M(ansible.builtin.import_role) would give in the same place, several at a time and without a new Python
+  - Runs the tasks of a file, or of some roles, with the results that
+    M(ansible.builtin.import_tasks) or
+    M(ansible.builtin.import_role) would give in the same place, several at a time and without a
+    new Python
     process for each.
   - A task waits for those before it that set a variable which it uses, by O(ignore:register) or
-    M(ansible.builtin.set_fact), also where the name stands in the value of another variable. What follows
+    M(ansible.builtin.set_fact), also where the name stands in the value of another variable.
+    What follows
     an M(ansible.builtin.assert) or M(ansible.builtin.fail) waits for it.
   - Where no argument names what a task needs, as for a name inside a template file, its variable
     C(task_graph_after) lists registered names. Plain Ansible ignores it.
   - A task that fails holds up those that need it; all others end. A second run goes on from there.
-  - What modules of unchanged tasks read from AWS is remembered by digest. The next run reads that again, all
-    at once, and runs only the modules whose code, arguments, environment, files or answers differ. The memory
-    is in C(~/.cache/multicompute.spin/task-graph) (or below E(XDG_CACHE_HOME)), readable by this user alone,
+  - What modules of unchanged tasks read from AWS is remembered by digest. The next run reads
+    that again, all
+    at once, and runs only the modules whose code, arguments, environment, files or answers
+    differ. The memory
+    is in C(~/.cache/multicompute.spin/task-graph) (or below E(XDG_CACHE_HOME)), readable by
+    this user alone,
     holds no tasks with C(no_log), and may be deleted at any time.
 options:
   file:
@@ -54,18 +60,24 @@ attributes:
     description: As far as the tasks are.
   action:
     support: full
-    description: All of it runs on the controller; modules run on the host that their connection says.
+    description: >-
+      All of it runs on the controller; modules run on the host that their connection says.
   async:
     support: none
     description: Neither the graph nor a task in it.
 notes:
-  - Loops, blocks, dynamic includes, delegation, C(async), C(run_once), C(notify), C(throttle) and the modules
-    that return facts of the host in a task of the graph are refused with file and line before anything runs.
-  - Tasks have the tags of the graph as well, as those of an import. With C(--tags), the graph runs if one of its
+  - Loops, blocks, dynamic includes, delegation, C(async), C(run_once), C(notify), C(throttle)
+    and the modules
+    that return facts of the host in a task of the graph are refused with file and line before
+    anything runs.
+  - Tasks have the tags of the graph as well, as those of an import. With C(--tags), the graph
+    runs if one of its
     own tags is named.
-  - Modules for this machine, this user and Ansible's own Python run in forks of Ansible. All others run as
+  - Modules for this machine, this user and Ansible's own Python run in forks of Ansible. All
+    others run as
     they do without this.
-  - With the variable C(multicompute_task_graph) set to V(false), the tasks run one after the other, each
+  - With the variable C(multicompute_task_graph) set to V(false), the tasks run one after the
+    other, each
     module in a process of its own, as they do without this.
   - For the play recap, the graph is one task. RV(counts) has the states of its tasks.
   - Callback plugins get each task of the graph as an item of it, with its name, state and duration.
@@ -102,7 +114,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The registered results and set facts of all tasks; later tasks of the play see them as variables.
+  description: >-
+    The registered results and set facts of all tasks; later tasks of the play see them as
+    variables.
   returned: always
   type: dict
   sample: {network_vpc: {changed: false, vpc: {id: vpc-0fd7b2e64ed9c2a10}}}
