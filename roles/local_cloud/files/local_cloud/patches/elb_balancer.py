@@ -198,9 +198,10 @@ class Exchange:
             self.group = weighted.pick(weights_of(action))
             target = self.balancer.targets.choose(self.group) if self.group else None
             if target is None:
-                raise TargetFailed(503)
+                raise TargetFailed(503, "no target")
             await self._forward(target)
         except TargetFailed as failure:
+            logger.warning("target group %s: %s", self.group, failure)
             self.balancer.metrics.refused(self.load_balancer, self.group, failure.status)
             await respond_error(self.wire, failure.status)
         return None
@@ -253,7 +254,7 @@ class Exchange:
     async def _invoke(self, target: Target) -> int:
         body = await self.wire.body(elb_lambda.BODY_LIMIT)
         if body is None:
-            raise TargetFailed(413)
+            raise TargetFailed(413, "the request is too large for a function")
         name = "lambda.multi_value_headers.enabled"
         event = elb_lambda.event_of(
             target.group,
@@ -265,7 +266,7 @@ class Exchange:
         )
         answer = await elb_lambda.invoke(target.id, target.group, event)
         if answer is elb_lambda.BAD_GATEWAY:
-            raise TargetFailed(502)
+            raise TargetFailed(502, "the function failed")
         headers = [*answer.headers, ("server", "awselb/2.0")]
         await self.wire.respond(answer.status, headers, answer.body)
         return answer.status

@@ -19,8 +19,8 @@ Headers = list[tuple[bytes, bytes]]
 class TargetFailed(Exception):
     """The target gave no answer; `status` is what the client gets."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(f"{status}: {why}")
         self.status = status
 
 
@@ -85,9 +85,9 @@ async def connect(address: str, port: int, idle_seconds: float) -> Wire:
         async with asyncio.timeout(CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(address, port)
     except TimeoutError:
-        raise TargetFailed(504) from None
-    except OSError:
-        raise TargetFailed(502) from None
+        raise TargetFailed(504, "no connection in time") from None
+    except OSError as error:
+        raise TargetFailed(502, f"no connection: {error}") from None
     return Wire(h11.CLIENT, reader, writer, idle_seconds)
 
 
@@ -104,13 +104,13 @@ async def proxy(client: Wire, target: Wire, request: h11.Request, headers: Heade
         while isinstance(response, h11.InformationalResponse):
             response = await target.receive()
     except TimeoutError:
-        raise TargetFailed(504) from None
+        raise TargetFailed(504, "no answer in time") from None
     except (OSError, h11.RemoteProtocolError) as error:
         if client.h11.their_state is h11.ERROR or client.reader.at_eof():
             raise  # it was the client
-        raise TargetFailed(502) from error
+        raise TargetFailed(502, f"{type(error).__name__}: {error}") from error
     if not isinstance(response, h11.Response):
-        raise TargetFailed(502)  # it closed the connection instead of answering
+        raise TargetFailed(502, "it closed the connection instead of answering")
     await client.send(
         h11.Response(status_code=response.status_code, headers=end_to_end(response.headers))
     )
@@ -144,5 +144,5 @@ async def status_of(address: str, port: int, path: str, agent: str, seconds: flo
         finally:
             wire.close()
     if not isinstance(response, h11.Response):
-        raise TargetFailed(502)
+        raise TargetFailed(502, "it closed the connection instead of answering")
     return response.status_code
