@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -98,3 +99,29 @@ def test_a_healthy_target_leaves_and_returns_by_the_thresholds() -> None:
     target = elb_health.Target("group", "i-1", 80, verdict=elb_health.HEALTHY)
     assert states(target, "-+--") == ["healthy", "healthy", "healthy", "unhealthy"]
     assert states(target, "++-+++") == ["unhealthy"] * 5 + ["healthy"]
+
+
+def test_requests_find_an_instance_while_its_address_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = elb_health.Target("group", "i-1", 80, address="10.0.0.1")
+    during: list[str | None] = []
+
+    def look_up(_id: str) -> str:
+        during.append(target.address)
+        return "10.0.0.2"
+
+    async def status_of(address: str, *_given: object) -> int:
+        assert address == "10.0.0.2"
+        return 200
+
+    monkeypatch.setattr(elb_health, "status_of", status_of)
+    group = {
+        "TargetType": "instance",
+        "HealthCheckPath": "/",
+        "HealthCheckTimeoutSeconds": 2,
+        "HealthCheckPort": "traffic-port",
+    }
+    assert asyncio.run(elb_health.Targets(look_up)._status(target, group)) == 200
+    assert during == ["10.0.0.1"]
+    assert target.address == "10.0.0.2"

@@ -205,14 +205,16 @@ class Targets:
                 target.group, "GET", path, [("user-agent", AGENT)], b"", multi_value=False
             )
             return (await elb_lambda.invoke(target.id, target.group, event)).status
-        target.address = target.id
+        address: str | None = target.id
         if group["TargetType"] == "instance":
-            target.address = await asyncio.to_thread(self._address_of_instance, target.id)
-        if target.address is None:
+            address = await asyncio.to_thread(self._address_of_instance, target.id)
+        # Requests use it meanwhile.
+        target.address = address
+        if address is None:
             return None
         port = group["HealthCheckPort"]
         number = target.port if port == "traffic-port" else int(port)
-        return await status_of(target.address, number, path, AGENT, seconds)
+        return await status_of(address, number, path, AGENT, seconds)
 
 
 def groups_in_use() -> set[str]:
