@@ -224,7 +224,8 @@ class Mirror:
                 for member, source in members.items():
                     wheel.write(source, member)
         else:
-            with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+            fast = {"preset" if path.suffix == ".xz" else "compresslevel": 1}
+            with tarfile.open(path, f"w:{path.suffix[1:]}", **fast) as archive:
                 for member, source in members.items():
                     archive.add(source, member)
         return Archive(name, hashlib.sha256(path.read_bytes()).hexdigest())

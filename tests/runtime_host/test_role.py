@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from .conftest import (
     Release,
     files,
     playbook,
+    until,
 )
 
 # In place of Spin, which no package registry has: answers with what it was called with.
@@ -30,6 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         manifest = open(sys.argv[sys.argv.index("--from") + 1] + "/spin.toml").read()
         said = {"arguments": sys.argv[1:], "environment": dict(os.environ), "manifest": manifest}
+        said["version"] = "VERSION"
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(said).encode())
@@ -76,11 +80,22 @@ def before(converge: Converge) -> set[str]:
 
 @pytest.fixture(scope="module")
 def spin(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return stand_in("3.5.0", mirror, tmp_path_factory.mktemp("spin"))
+
+
+@pytest.fixture(scope="module")
+def newer_spin(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return stand_in("3.5.1", mirror, tmp_path_factory.mktemp("spin"))
+
+
+def stand_in(version: str, mirror: Mirror, folder: Path) -> Archive:
     """Of the shape of Spin's release archives."""
-    stand_in = tmp_path_factory.mktemp("spin") / "spin"
-    stand_in.write_text(SPIN)
-    stand_in.chmod(0o755)
-    return mirror.add("spin.tar.gz", {"spin": stand_in, "README.md": Path(__file__)})
+    members = {name: folder / name for name in ("spin", "spin.sig", "crt.pem", "README.md")}
+    for file in members.values():
+        file.write_text("stand-in\n")
+    members["spin"].write_text(SPIN.replace("VERSION", version))
+    members["spin"].chmod(0o755)
+    return mirror.add(f"spin-v{version}-stand-in.tar.gz", members)
 
 
 def serve_with_spin(archive: Archive) -> dict[str, Any]:
@@ -91,12 +106,6 @@ def serve_with_spin(archive: Archive) -> dict[str, Any]:
         "runtime_host_share_type": "directory",
         "runtime_host_share_source": "/srv/app",
     }
-
-
-def test_check_mode_predicts_and_changes_nothing(converge: Converge, before: set[str]) -> None:
-    assert converge("--check", "--diff") >= 6, converge.output
-    assert "APP_SERVED_BY=pi" in converge.output
-    assert files(converge.machine) == before
 
 
 @pytest.mark.parametrize(
@@ -144,7 +153,7 @@ def test_what_the_host_lacks_is_said_before_anything_is_changed(
     assert files(converge.machine) == before
 
 
-def test_it_serves_from_a_mounted_share(converge: Converge) -> None:
+def test_it_serves_from_a_mounted_share(converge: Converge, before: set[str]) -> None:
     assert converge() >= 6
     answer = converge.machine.answer()
     assert (answer.status, answer.body) == (200, "Hello, Fermyon")
@@ -155,18 +164,6 @@ def test_it_serves_from_a_mounted_share(converge: Converge) -> None:
     assert "ro" in host.mount_point("/mnt/app").options
     assert host.process.get(comm="wasmtime").user == "multicompute"
     assert host.service("multicompute").is_enabled
-
-
-def test_spin_with_a_wrong_digest_is_refused_and_the_server_stays(
-    converge: Converge, spin: Archive
-) -> None:
-    variables = serve_with_spin(Archive(spin.file, "0" * 64))
-    converge(fails=True, **variables)
-    assert (
-        f"has sha256 {spin.sha256}, pinned is {'0' * 64}: nothing was installed" in converge.output
-    )
-    assert not converge.machine.host.file("/usr/local/bin/spin").exists
-    assert converge.machine.answer().body == "Hello, Fermyon"
 
 
 def test_a_stand_in_for_spin_takes_over_on_a_local_directory(
@@ -190,9 +187,108 @@ def test_a_stand_in_for_spin_takes_over_on_a_local_directory(
     machine.run("systemctl", "start", "multicompute")
 
 
+def starts(machine: Machine) -> int:
+    """How often the server was started."""
+    machine.run("journalctl", "--sync")
+    journal = machine.run("journalctl", "--no-pager", "--output=cat", "--unit=multicompute")
+    return journal.count("Started multicompute.service")
+
+
+def says(machine: Machine, version: str) -> bool:
+    answer = machine.ask()
+    return answer is not None and json.loads(answer.body)["version"] == version
+
+
+def test_an_upgrade_and_a_downgrade_of_a_stand_in_for_spin_restart_the_server_once(
+    converge: Converge, spin: Archive, newer_spin: Archive
+) -> None:
+    machine = converge.machine
+    for archive, version in ((newer_spin, "3.5.1"), (spin, "3.5.0")):
+        before = starts(machine)
+        # The runtime, and the server's restart.
+        assert converge(**serve_with_spin(archive)) == 2, converge.output
+        until(partial(says, machine, version), what=version)
+        assert starts(machine) == before + 1
+
+
+@pytest.mark.parametrize("damage", ["another digest is pinned", "truncated"])
+def test_a_stand_in_for_spin_that_is_not_the_pinned_one_is_refused_and_the_installed_one_stays(
+    converge: Converge, mirror: Mirror, newer_spin: Archive, damage: str
+) -> None:
+    machine = converge.machine
+    installed, before = machine.host.file("/usr/local/bin/spin").sha256sum, starts(machine)
+    pinned = newer_spin.sha256
+    if damage == "truncated":
+        file = mirror.directory / newer_spin.file
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        pinned = "0" * 64
+    variables = serve_with_spin(Archive(newer_spin.file, pinned))
+    assert converge(fails=True, **variables) == 0, converge.output
+    said = " ".join(converge.output.split())
+    assert f"pinned is {pinned}: nothing was installed" in said, converge.output
+    assert machine.host.file("/usr/local/bin/spin").sha256sum == installed
+    assert starts(machine) == before
+    assert says(machine, "3.5.0")
+
+
 def test_absent_leaves_no_mount_point_either(converge: Converge, before: set[str]) -> None:
     assert converge(runtime_host_state="absent") >= 3
     assert files(converge.machine) == before
+
+
+@pytest.fixture(scope="module")
+def rust(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Variables for stand-ins of the shape of Rust's archives: <archive>/<component>/<files>."""
+    folder, host = tmp_path_factory.mktemp("rust"), f"{platform.machine()}-unknown-linux-gnu"
+    digests = {}
+    for component, target, file in (
+        ("cargo", host, "bin/cargo"),
+        ("rustc", host, "bin/rustc"),
+        ("rust-std", host, f"lib/rustlib/{host}/lib/core.rlib"),
+        ("rust-std", "wasm32-wasip1", "lib/rustlib/wasm32-wasip1/lib/core.rlib"),
+    ):
+        content = folder / "content"
+        content.write_text("#!/bin/sh\n")
+        content.chmod(0o755)
+        name = f"{component}-9.8.7-{target}"
+        members = {f"{name}/install.sh": content, f"{name}/{component}-{target}/{file}": content}
+        key = component if target == host else f"{component}-{target}"
+        digests[key] = mirror.add(f"{name}.tar.xz", members).sha256
+    return {
+        "runtime_host_toolchain": True,
+        "runtime_host_toolchain_version": "9.8.7",
+        "runtime_host_toolchain_url": mirror.url,
+        "runtime_host_toolchain_sha256": {"amd64": digests, "arm64": digests},
+        "__runtime_host_toolchain_archives": True,
+        "__runtime_host_toolchain_packages": ["xz-utils"],
+    }
+
+
+def test_a_stand_in_for_rusts_own_toolchain_is_put_together_of_its_archives(
+    converge: Converge, rust: dict[str, Any], spin: Archive
+) -> None:
+    variables = serve_with_spin(spin) | rust
+    wrong = dict.fromkeys(rust["runtime_host_toolchain_sha256"]["amd64"], "0" * 64)
+    converge(fails=True, **variables | {"runtime_host_toolchain_sha256": {"amd64": wrong}})
+    assert "checksum" in converge.output
+    place = "/opt/multicompute/rust-9.8.7"
+    assert not converge.machine.host.file(place).exists
+
+    converge(**variables)
+    found = converge.machine.run("find", place, "-type", "f", "-printf", "%P\n").split()
+    host = f"{platform.machine()}-unknown-linux-gnu"
+    assert sorted(found) == [
+        "bin/cargo",
+        "bin/rustc",
+        "lib/rustlib/wasm32-wasip1/lib/core.rlib",
+        f"lib/rustlib/{host}/lib/core.rlib",
+    ]
+    assert converge(**variables) == 0, converge.output
+
+    converge(runtime_host_state="absent")
+    for path in ("/opt/multicompute", "/etc/profile.d/multicompute-rust.sh"):
+        assert not converge.machine.host.file(path).exists
 
 
 def choose(**variables: Any) -> Any:
