@@ -1,4 +1,4 @@
-"""The role runtime_host: shares, runtimes, refusals. Its whole life: test_hosts_playbook."""
+"""The role runtime_host: shares, runtimes, refusals. Its life on each distribution: molecule/."""
 
 from __future__ import annotations
 
