@@ -233,9 +233,12 @@ class Recording:
         if event == "open":
             self.hear_open(*arguments)
         elif event in ("os.listdir", "os.scandir"):
-            self.only_reads = self.only_reads and _is_code(arguments[0])
+            # Where Python looks for what is imported, it lists the folder first.
+            imports = _is_code(arguments[0]) or arguments[0] in sys.path_importer_cache
+            self.only_reads = self.only_reads and imports
         elif event.startswith(DEEDS) or (event == "socket.connect" and not self.calling):
-            self.only_reads = False
+            # Python keeps the compiled code of what is imported for the first time.
+            self.only_reads = self.only_reads and bool(arguments) and _is_bytecode(arguments[0])
 
     def hear_open(self, path: Any, _mode: Any, flags: int) -> None:
         if isinstance(path, int) or path == os.devnull or _is_code(path):
@@ -270,10 +273,19 @@ def _places_of_code() -> tuple[str, ...]:
 
 
 def _is_code(path: Any) -> bool:
-    name = (
-        os.path.abspath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else "."
+    name = _absolute(path)
+    return (
+        name.endswith((".py", ".pyc")) or name.startswith(_places_of_code()) or _is_bytecode(path)
     )
-    return name.endswith((".py", ".pyc")) or name.startswith(_places_of_code())
+
+
+def _is_bytecode(path: Any) -> bool:
+    return f"{os.sep}__pycache__" in _absolute(path)
+
+
+def _absolute(path: Any) -> str:
+    known = isinstance(path, str | bytes | os.PathLike)
+    return os.path.abspath(os.fsdecode(path)) if known else "."
 
 
 def read_again(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import shutil
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,6 +280,17 @@ def test_files_read_are_known_by_digest_but_not_those_of_code(tmp_path: Path) ->
         str(tmp_path / "policy.json"): memory.hashlib.sha256(b"{}").hexdigest(),
         str(tmp_path / "missing"): "FileNotFoundError",
     }
+
+
+def test_code_that_is_imported_for_the_first_time_is_no_deed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imported_first.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    only_reads, _reads, _files = heard(lambda: importlib.import_module("imported_first"))
+    assert only_reads
+    assert list((tmp_path / "__pycache__").iterdir())
 
 
 def test_a_file_that_was_looked_for_and_not_there_is_known(tmp_path: Path) -> None:
