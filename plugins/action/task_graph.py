@@ -166,13 +166,11 @@ def _summary(
 
 
 def _failures(nodes: list[graph.Node], outcomes: dict[int, Outcome]) -> str:
-    lines = [
-        _failure(node, outcomes[node.position])
-        for node in nodes
-        if outcomes[node.position].state == "failed"
-    ]
+    failed = [node for node in nodes if outcomes[node.position].state == "failed"]
+    lines = [_failure(node, outcomes[node.position]) for node in failed]
     names = [f"'{node.name}'" for node in nodes if outcomes[node.position].state == "left out"]
-    if names:
+    # That an assertion holds up what follows is what it is for.
+    if names and not all(node.task.action in graph.ASSERTIONS for node in failed):
         lines.append(f"Left out, since they need it: {', '.join(names)}")
     return "\n".join(lines)
 
