@@ -379,7 +379,8 @@ def small_share(deployment: Deployment, playbook: Playbook) -> Iterator[Path]:
     [share] = (deployment.home / "efs").glob("fs-*/app")
     files = deployment.home / "files"
     subprocess.run(["cp", "--archive", share, files], check=True)
-    room = "size=500k,uid=1000,gid=1000,mode=755"
+    release = sum(file.stat().st_size for file in (share / "releases").rglob("*") if file.is_file())
+    room = f"size={release * 3 // 2},uid=1000,gid=1000,mode=755"
     mount = ["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(share)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("mounting needs root")
