@@ -38,6 +38,8 @@ class Deployment:
             "ansible-playbook",
             playbook,
             *("--extra-vars", f"deployment_name={self.name} packer_build_dir={self.build}"),
+            # Destroying removes them, and another test may be building in the checkout's own.
+            *("--extra-vars", f"app_build_dir={self.build}/app image_build_dir={self.build}/image"),
             *("--extra-vars", f"local_cloud_port={self.api} load_balancer_port={self.balancer}"),
             *arguments,
         )
