@@ -77,10 +77,13 @@ class Schedule:
         try:
             while self.sorter.is_active():
                 waiting = sorted([*waiting, *self.sorter.get_ready()])
+                before = len(self.outcomes)
                 for position in self._startable(waiting, jobs):
                     waiting.remove(position)
                     self._start(self.nodes[position])
-                for source in wait([*self.running, *reader], timeout=1):
+                # What has ended already may have made others ready.
+                timeout = 1 if len(self.outcomes) == before else 0
+                for source in wait([*self.running, *reader], timeout):
                     if source in self.running:
                         self._take_outcome(source)
                     elif not self._take_answer(source):
