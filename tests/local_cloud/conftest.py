@@ -101,11 +101,13 @@ class LocalCloud(Api):
         return self("status")["pid"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_local_cloud(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., LocalCloud]]:
-    """Makes a cloud that is not started yet; all are purged at the end."""
+    """Makes a cloud that is not started yet; all are purged when the file's tests have ended:
+    Docker has address ranges for some thirty networks only.
+    """
     made: list[LocalCloud] = []
 
     def make(**environment: str) -> LocalCloud:

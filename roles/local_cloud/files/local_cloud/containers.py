@@ -85,6 +85,12 @@ def ensure_network(client: docker.DockerClient, cloud: Cloud) -> str:
         try:
             network = _create_network(client, cloud)
         except docker.errors.APIError as error:
+            if "non-overlapping" in str(error):
+                raise LocalCloudError(
+                    "Docker has no address range left for one more network: remove those that "
+                    "nothing uses (`docker network prune`), or give the engine more "
+                    "(`default-address-pools` of dockerd)"
+                ) from error
             if "overlaps" not in str(error):
                 raise
             # Another cloud that starts now took the same free subnet: find the next one.

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from local_cloud import cli, containers, ports
-from local_cloud.settings import Cloud
+from local_cloud.settings import Cloud, LocalCloudError
 
 CLOUD = Cloud(name="test", port=4567, home=Path("/home/test"))
 
@@ -33,6 +34,22 @@ def test_environment_as_a_list_and_another_endpoint() -> None:
     options = placed(environment=["A=1=2", "AWS_ENDPOINT_URL=http://elsewhere"])
     assert options["environment"]["A"] == "1=2"
     assert options["environment"]["AWS_ENDPOINT_URL"] == "http://172.20.0.1:4567"
+
+
+def test_an_engine_without_room_for_a_network_says_what_to_do_by_a_stand_in() -> None:
+    class Full:
+        networks: Any = None
+
+        def list(self, **_options: Any) -> list[Any]:
+            return []
+
+        def create(self, *_arguments: Any, **_options: Any) -> None:
+            raise docker.errors.APIError("could not find an available, non-overlapping IPv4 pool")
+
+    engine = Full()
+    engine.networks = engine
+    with pytest.raises(LocalCloudError, match="docker network prune"):
+        containers.ensure_network(engine, CLOUD)
 
 
 def test_a_chosen_network_mode_stays() -> None:
