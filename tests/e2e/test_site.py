@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import tarfile
@@ -42,6 +43,12 @@ def machines(deployment: Deployment, site: Run) -> dict[str, Any]:
             found[name] = container
     assert sorted(found) == sorted(NAMES), found
     return found
+
+
+def environment_of(deployment: Deployment, primitive: str) -> list[str]:
+    """Of the newest container that serves as this primitive."""
+    environments = [one.attrs["Config"]["Env"] for one in deployment.containers()]
+    return next(one for one in environments if f"APP_SERVED_BY={primitive}" in one)
 
 
 def test_check_on_an_empty_cloud_predicts_a_deploy_and_makes_nothing(
@@ -132,20 +139,24 @@ def test_status_shows_the_same_table(deployment: Deployment, site: Run) -> None:
 
 def test_limit_deploys_that_primitive_alone(deployment: Deployment, machines: Any) -> None:
     before = deployment.running()
-    run = deployment.must("site.yml", "--limit", "lambda", "--extra-vars", "function_memory=640")
+    given = {"function_environment": {"APP_INSTANCE_REUSE": 1}}
+    run = deployment.must("site.yml", "--limit", "lambda", "--extra-vars", json.dumps(given))
     assert run.changed > 0
     assert "ec2 " not in run.output.split("PLAY RECAP")[1].split("endpoint:")[0]
     kept = {key: value for key, value in deployment.running().items() if key in before}
     assert machines["ec2"].id in kept
     assert machines["ecs"].id in kept
     assert deployment.count() == EVEN
+    assert "APP_INSTANCE_REUSE=1" in environment_of(deployment, "lambda")
 
 
 def test_destroy_one_primitive_and_bring_it_back(deployment: Deployment, site: Run) -> None:
     deployment.must("playbooks/destroy.yml", "--limit", "ecs")
     assert deployment.count() == Counter({"ec2": 15, "lambda": 15})
-    deployment.must("site.yml", "--limit", "ecs")
+    given = {"service_environment": {"APP_INSTANCE_REUSE": 1}}
+    deployment.must("site.yml", "--limit", "ecs", "--extra-vars", json.dumps(given))
     assert deployment.count() == EVEN
+    assert "APP_INSTANCE_REUSE=1" in environment_of(deployment, "ecs")
 
 
 def test_a_new_release_reaches_every_primitive(deployment: Deployment, site: Run) -> None:

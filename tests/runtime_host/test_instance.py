@@ -41,6 +41,7 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             "instance_file_system_id": FILE_SYSTEM,
             "instance_access_point_id": ACCESS_POINT,
             "instance_runtime": "wasmtime",
+            "instance_environment": {},
         }
         rendered = playbook(
             "user_data.yml",
@@ -204,11 +205,13 @@ def test_user_data_of_a_plain_image_is_small_and_carries_the_very_files(user_dat
         instance_runtime_url="https://github.com/spinframework/spin/releases/download/v3.5.1/"
         "spin-v3.5.1-static-linux-amd64.tar.gz",
         instance_runtime_sha256="0" * 64,
+        instance_environment={"APP_INSTANCE_REUSE": 1},
     )
     text = (seed / "user-data").read_text()
     assert text.startswith("#cloud-config\n")
     assert len(text) < 16 * 1024, "EC2's limit"
     files = {Path(file["path"]).name: file for file in yaml.safe_load(text)["write_files"]}
+    assert files["app.env"]["content"].splitlines()[-1] == "APP_INSTANCE_REUSE=1"
     for name in ("serve", "multicompute.service", "multicompute-share.service"):
         assert files[name]["content"] == (RUNTIME / name).read_text()
     assert files["serve"]["permissions"] == "0755"
