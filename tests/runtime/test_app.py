@@ -6,13 +6,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
+from ansible_collections.multicompute.spin.tests.local_cloud.conftest import until
 
 from .conftest import APP, RunRole, answer
 
@@ -121,6 +125,50 @@ def test_failing_build_shows_the_error_and_leaves_no_release(
     assert "error[E0596]: cannot borrow `headers` as mutable" in play.message
     assert "src/lib.rs" in play.message and "Compiling" not in play.message
     assert list((tmp_path / "build").iterdir()) == []
+
+
+def test_a_run_that_is_interrupted_takes_its_container_along(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/main.rs").write_text("fn main() {}\n")
+    (tmp_path / "build.rs").write_text(
+        'fn main() { std::fs::write("/output/begun", "").unwrap(); loop { std::thread::park(); } }'
+    )
+    (tmp_path / "Cargo.toml").write_text('[package]\nname = "endless"\nversion = "1.0.0"\n')
+
+    def containers() -> list[Any]:
+        running = docker.from_env().containers.list()
+        return [c for c in running if str(tmp_path) in str(c.attrs["Mounts"])]
+
+    (tmp_path / "Cargo.lock").write_text(
+        'version = 4\n\n[[package]]\nname = "endless"\nversion = "1.0.0"\n'
+    )
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "builder_name": "endless",
+        "builder_command": ["build", "--locked"],
+        "builder_environment": {"CARGO_TARGET_DIR": "/output"},
+        "builder_source": str(tmp_path),
+        "builder_output": str(tmp_path / "output"),
+    }
+    play = subprocess.Popen(
+        [Path(sys.executable).with_name("ansible"), "localhost", "--inventory", "localhost,"]
+        + ["--connection", "local", "--extra-vars", json.dumps(variables)]
+        + ["--module-name", "ansible.builtin.include_role"]
+        + ["--args", "name=multicompute.spin.builder tasks_from=cargo.yml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        until((tmp_path / "output/begun").exists, 60)
+        assert len(containers()) == 1
+        os.killpg(play.pid, signal.SIGINT)
+        until(lambda: not containers(), 20)
+    finally:
+        play.kill()
+        play.wait()
+        for container in containers():
+            container.remove(force=True)
 
 
 def test_source_that_is_no_crate_is_refused(role: RunRole, tmp_path: Path) -> None:
