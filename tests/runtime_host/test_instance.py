@@ -125,6 +125,31 @@ def test_a_killed_server_comes_back(instance: Machine) -> None:
     assert instance.answer().body == "Hello, Fermyon"
 
 
+def test_a_server_that_hangs_is_replaced(instance: Machine) -> None:
+    def shown(name: str) -> int:
+        return int(instance.run("systemctl", "show", "-P", name, "multicompute"))
+
+    faster = "/run/systemd/system/multicompute.service.d/faster.conf"
+    instance.run("install", "-D", "/dev/null", faster)
+    instance.run("sh", "-c", f"printf '[Service]\nWatchdogSec=4\n' >{faster}")
+    instance.run("systemctl", "daemon-reload")
+    instance.run("systemctl", "restart", "multicompute.service")
+    instance.answer()
+    # It goes on for as long as it answers.
+    for _ in range(3):
+        told = shown("WatchdogTimestampMonotonic")
+        until(lambda told=told: shown("WatchdogTimestampMonotonic") != told, what="a sign of life")
+    assert shown("NRestarts") == 0
+
+    before = shown("MainPID")
+    instance.run("kill", "-STOP", str(before))
+    until(lambda: shown("MainPID") not in (0, before), what="another process")
+    assert instance.answer().body == "Hello, Fermyon"
+    assert "Watchdog timeout" in instance.run("journalctl", "--no-pager", "--unit=multicompute")
+    instance.run("rm", faster)
+    instance.run("systemctl", "daemon-reload")
+
+
 def test_a_stop_is_clean_and_a_start_serves_again(instance: Machine) -> None:
     started = time.monotonic()
     instance.run("systemctl", "stop", "multicompute.service")
