@@ -9,10 +9,12 @@ import json
 import os
 import re
 import tarfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from .api_requests import read
@@ -99,6 +101,31 @@ def test_all_serve_the_one_file_read_only(deployment: Deployment, machines: dict
         assert written.exit_code != 0
         assert b"Read-only" in written.output or b"Permission denied" in written.output
     assert len(inodes) == 1, inodes
+
+
+def test_servers_may_not_write_the_share_wherever_they_mount_it(
+    deployment: Deployment, machines: dict[str, Any]
+) -> None:
+    points = deployment.client("efs").describe_access_points()["AccessPoints"]
+    (point,) = [p for p in points if p["Name"] == f"{deployment.name}-servers"]
+    (mount,) = [m for m in machines["ecs"].attrs["Mounts"] if m["Destination"] == "/mnt/app"]
+    # As a server is on EFS if its role could write: as the access point's user.
+    server = docker.from_env().containers.run(
+        machines["ecs"].image.id,
+        user="{Uid}:{Gid}".format(**point["PosixUser"]),
+        volumes=[f"{mount['Source']}:/mnt/app:rw"],
+        detach=True,
+    )
+    try:
+        for path in ("x", "current/app.wasm", "releases/x", "releases/.lock"):
+            assert server.exec_run(["sh", "-c", f": >>/mnt/app/{path}"]).exit_code != 0, path
+        deadline = time.monotonic() + 30
+        while b"Serving HTTP" not in (log := server.logs()):
+            assert time.monotonic() < deadline, log
+            time.sleep(0.1)
+        assert b"compiling" not in log, "it takes the precompiled file"
+    finally:
+        server.remove(force=True, v=True)
 
 
 def test_each_part_is_the_real_one(machines: dict[str, Any]) -> None:

@@ -271,7 +271,7 @@ def mount_targets(fs: str, group_id: str, *subnets: str) -> None:
         until(lambda: {target["LifeCycleState"] for target in there()} == {"available"})
 
 
-def access_point(fs: str, name: str) -> None:
+def access_point(fs: str, name: str, user: int) -> None:
     efs = client("efs")
 
     def there() -> Record | None:
@@ -284,7 +284,7 @@ def access_point(fs: str, name: str) -> None:
             efs.create_access_point,
             ClientToken=f"{NAME}-{name}",
             FileSystemId=fs,
-            PosixUser={"Uid": 1000, "Gid": 1000},
+            PosixUser={"Uid": user, "Gid": user},
             RootDirectory={"Path": "/app", "CreationInfo": owner},
             Tags=tag_list(f"{NAME}-{name}"),
         )
@@ -406,7 +406,9 @@ def present() -> Iterator[Future[Any]]:
     share = after(file_system)
     yield from (after(repository, kind) for kind in ("runtime", "publisher"))
     yield from (after(cluster), after(bucket), after(policy, share))
-    yield from (after(access_point, share, name) for name in ("servers", "publisher"))
+    yield from (
+        after(access_point, share, *who) for who in (("servers", 1001), ("publisher", 1000))
+    )
     public = [after(subnet, network, names, "public", n, block) for n, block in enumerate((0, 1))]
     private = [
         after(subnet, network, names, "private", n, block) for n, block in enumerate((16, 17))
