@@ -42,12 +42,14 @@ def test_the_unit_is_locked_down(host: Any, capsys: pytest.CaptureFixture[str]) 
     assert float(level) <= EXPOSURE, said
     shown = host.check_output(
         "systemctl show multicompute -p ProtectSystem -p NoNewPrivileges -p MemoryMax -p Restart"
+        " -p WatchdogUSec"
     )
     assert sorted(shown.splitlines()) == [
         f"MemoryMax={512 * 2**20}",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "Restart=always",
+        "WatchdogUSec=1min",
     ]
 
 
