@@ -93,98 +93,17 @@ first_failure:
   sample: {status: 502, headers: {content-type: text/html}, body: Bad Gateway, error: null}
 """
 
-import time
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from statistics import median
-from typing import Any, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from http.client import HTTPConnection, HTTPSConnection
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
+    ask,
+    probe,
+    summary,
+)
 
-GIVE_UP_AFTER = 3
-BODY_SHOWN = 500
 CONNECTIONS = {"http": HTTPConnection, "https": HTTPSConnection}
-
-
-class Answer(NamedTuple):
-    milliseconds: float = 0
-    status: int | None = None
-    headers: dict[str, str] = {}
-    body: str = ""
-    error: str | None = None
-
-    @property
-    def is_good(self) -> bool:
-        return self.status is not None and self.status < 400
-
-
-def ask(url: SplitResult, timeout: float) -> Answer:
-    connection = CONNECTIONS[url.scheme](url.netloc, timeout=timeout)
-    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    start = time.perf_counter()
-    try:
-        connection.request("GET", path, headers={"Connection": "close"})
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, HTTPException) as error:
-        return Answer(error=f"{type(error).__name__}: {error}")
-    finally:
-        connection.close()
-    milliseconds = (time.perf_counter() - start) * 1000
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    text = body[:BODY_SHOWN].decode(errors="replace")
-    return Answer(milliseconds, response.status, headers, text)
-
-
-def probe(url: SplitResult, requests: int, timeout: float) -> list[Answer]:
-    answers: list[Answer] = []
-    while len(answers) < requests:
-        answers.append(ask(url, timeout))
-        last = answers[-GIVE_UP_AFTER:]
-        if len(last) == GIVE_UP_AFTER and all(answer.status is None for answer in last):
-            break
-    return answers
-
-
-def median_ms(answers: list[Answer]) -> float | None:
-    return round(median(answer.milliseconds for answer in answers), 1) if answers else None
-
-
-def values(answers: list[Answer], header: str) -> list[str]:
-    return sorted({answer.headers[header] for answer in answers if header in answer.headers})
-
-
-def summary(answers: list[Answer]) -> dict[str, Any]:
-    good = [answer for answer in answers if answer.is_good]
-    bad = [answer for answer in answers if not answer.is_good]
-    by_name: dict[str, list[Answer]] = {}
-    for answer in good:
-        by_name.setdefault(answer.headers.get("x-served-by", "unknown"), []).append(answer)
-    return {
-        "requests": len(answers),
-        "served_by": {
-            name: {
-                "requests": len(own),
-                "releases": values(own, "x-release"),
-                "instances": values(own, "x-instance"),
-                "p50_ms": median_ms(own),
-            }
-            for name, own in sorted(by_name.items())
-        },
-        "releases": values(good, "x-release"),
-        "p50_ms": median_ms(good),
-        "failures": len(bad),
-        "first_failure": shown(bad[0]) if bad else None,
-    }
-
-
-def shown(answer: Answer) -> dict[str, Any]:
-    return {
-        "status": answer.status,
-        "headers": answer.headers,
-        "body": answer.body,
-        "error": answer.error,
-    }
 
 
 def main() -> None:
@@ -203,7 +122,11 @@ def main() -> None:
     for option in ("requests", "timeout"):
         if params[option] <= 0:
             module.fail_json(msg=f"{option} is {params[option]}, it must be more than 0")
-    answers = probe(url, params["requests"], params["timeout"])
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    connect = CONNECTIONS[url.scheme]
+    answers = probe(
+        lambda: ask(connect(url.netloc, timeout=params["timeout"]), path), params["requests"]
+    )
     module.exit_json(changed=False, url=params["url"], **summary(answers))
 
 

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_probe_info
+short_description: Ask the pods of an app who answers
+version_added: 1.0.0
+author:
+  - The multicompute.spin authors (@multicompute)
+description:
+  - Sends GET requests to the pods that are ready, one after the other and to each pod in turn, by
+    the API server's port forwarding. So it needs no way into the cluster's network, and no network
+    policy stands in its way.
+  - What it counts and returns is what M(multicompute.spin.endpoint_probe_info) does.
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing. It sends the same requests.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  idempotent:
+    support: full
+    description: Changes nothing.
+options:
+  namespace:
+    description: Where the pods are.
+    type: str
+    required: true
+  label_selector:
+    description: Which pods.
+    type: str
+    required: true
+  port:
+    description: The port that they listen on.
+    type: int
+    default: 8000
+  path:
+    description: What to ask for.
+    type: str
+    default: /
+  requests:
+    description: How many times.
+    type: int
+    default: 10
+  timeout:
+    description: How many seconds each answer may take.
+    type: float
+    default: 5
+requirements:
+  - kubernetes
+"""
+
+EXAMPLES = r"""
+- name: See which release the pods serve
+  multicompute.spin.kubernetes_probe_info:
+    context: kind-kind
+    namespace: multicompute
+    label_selector: app.kubernetes.io/name=multicompute
+  register: probe
+"""
+
+RETURN = r"""
+pods:
+  description: Names of the pods that were asked.
+  returned: success
+  type: list
+  elements: str
+  sample: [multicompute-6d5f9c7b8-abcde]
+requests:
+  description: How many requests were sent.
+  returned: success
+  type: int
+  sample: 10
+served_by:
+  description: Good answers by the name of who sent them, V(unknown) for those that do not say.
+  returned: success
+  type: dict
+  sample:
+    kind: {requests: 10, releases: [1.0.0], instances: [multicompute-6d5f9c7b8-abcde], p50_ms: 6.4}
+releases:
+  description: All releases that answered.
+  returned: success
+  type: list
+  elements: str
+  sample: [1.0.0]
+p50_ms:
+  description: Median time to a good answer in milliseconds, or null if there was none.
+  returned: success
+  type: float
+  sample: 6.4
+failures:
+  description: How many requests got no good answer. No request is sent where no pod is ready.
+  returned: success
+  type: int
+  sample: 0
+first_failure:
+  description: The first bad answer, or why there was none. Null if all were good.
+  returned: success
+  type: dict
+  sample: {status: 502, headers: {content-type: text/html}, body: Bad Gateway, error: null}
+"""
+
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from itertools import cycle
+from typing import Any
+
+from ansible_collections.multicompute.spin.plugins.module_utils._kubernetes import (
+    Cluster,
+    KubernetesModule,
+    is_ready,
+)
+from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
+    Answer,
+    ask,
+    probe,
+    summary,
+)
+
+
+class PodConnection(HTTPConnection):
+    """HTTP through the API server's port forwarding."""
+
+    def __init__(self, cluster: Cluster, pod: Any, port: int, timeout: float) -> None:
+        super().__init__(pod.metadata.name, port, timeout=timeout)
+        self.cluster = cluster
+        self.pod = pod
+
+    def connect(self) -> None:
+        self.sock = self.cluster.forward(self.pod, self.port)
+        self.sock.settimeout(self.timeout)
+
+
+def ask_in_turn(
+    cluster: Cluster, pods: Iterator[Any], port: int, path: str, timeout: float
+) -> Answer:
+    connection = PodConnection(cluster, next(pods), port, timeout)
+    try:
+        # Not to be measured: it is the way to the API server and not to the app.
+        connection.connect()
+    except OSError as error:
+        return Answer(error=f"{type(error).__name__}: {error}")
+    return ask(connection, path)
+
+
+def main() -> None:
+    module = KubernetesModule(
+        {
+            "namespace": {"type": "str", "required": True},
+            "label_selector": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 8000},
+            "path": {"type": "str", "default": "/"},
+            "requests": {"type": "int", "default": 10},
+            "timeout": {"type": "float", "default": 5.0},
+        }
+    )
+    params = module.params
+    for option in ("requests", "timeout"):
+        if params[option] <= 0:
+            module.fail_json(msg=f"{option} is {params[option]}, it must be more than 0")
+    with module.cluster() as cluster:
+        ready = [
+            pod
+            for pod in cluster.pods(params["namespace"], params["label_selector"])
+            if is_ready(pod)
+        ]
+        in_turn = cycle(ready)
+        answers = probe(
+            lambda: ask_in_turn(
+                cluster, in_turn, params["port"], params["path"], params["timeout"]
+            ),
+            params["requests"] if ready else 0,
+        )
+    module.exit_json(changed=False, pods=[pod.metadata.name for pod in ready], **summary(answers))
+
+
+if __name__ == "__main__":
+    main()
