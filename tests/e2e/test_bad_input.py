@@ -162,6 +162,13 @@ REFUSED = [
         for name in ("deployment_name", "aws_region", "cloud_provider", "aws_environment")
     ),
     ({"aws_region": None}, "aws_region is not set: set it for all hosts"),
+    # All that is wrong, at once.
+    (
+        {"primitives": weights(-1, 1, "half"), "app_version": "1.0", "local_cloud_port": 0},
+        f"local_cloud_port is '0': {PORT}\napp_version is '1.0': {VERSION}\n"
+        f"primitive_weight of 'ec2' is '-1': {WEIGHT}\n"
+        f"primitive_weight of 'lambda' is 'half': {WEIGHT}",
+    ),
 ]
 
 
