@@ -101,6 +101,14 @@ REFUSED = [
     ({"deployment_name": "a" * 21}, f"deployment_name is '{'a' * 21}': {NAME}"),
     ({"aws_region": "eu-west-99"}, "aws_region is 'eu-west-99', which is no AWS region. Set one"),
     ({"cloud_provider": "gcp"}, "cloud_provider is 'gcp': set local (this machine) or aws."),
+    (
+        {"app_build_host": "ec2"},
+        "app_build_host is 'ec2', a primitive, which nobody logs in to: put a host that SSH",
+    ),
+    (
+        {"app_build_host": "pi"},
+        "app_build_host is 'pi', which is no machine of the inventory: put a host that SSH",
+    ),
     ({"load_balancer_port": "http"}, f"load_balancer_port is 'http': {PORT}"),
     ({"load_balancer_port": 65536}, f"load_balancer_port is '65536': {PORT}"),
     ({"local_cloud_port": 0}, f"local_cloud_port is '0': {PORT}"),
@@ -185,6 +193,7 @@ def test_inventory_is_refused(tmp_path: Path, change: dict[str, Any], message: s
         {"primitives": weights(0, 999, 0), "without": "wasm_runtime"},
         {"primitives": {"services": {"a": {"primitive_architecture": "arm64"}}}},
         {"without": "app_version", "load_balancer_port": "8081"},
+        {"groups": {"machines": {"hosts": {"pi": {}}}}, "app_build_host": "pi"},
     ],
 )
 def test_what_is_right_is_not_refused(tmp_path: Path, change: dict[str, Any]) -> None:
