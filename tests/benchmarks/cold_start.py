@@ -71,7 +71,7 @@ def ask():
     connection.request("GET", "/")
     return connection.getresponse().read()
 start = time.monotonic()
-subprocess.run(["systemctl", "start", "multicompute"], check=True)
+subprocess.run(["systemctl", "start", "multicompute@8000"], check=True)
 while True:
     try:
         ask()
@@ -80,7 +80,7 @@ while True:
         time.sleep(0.0005)
 end = time.monotonic()
 show = ["systemctl", "show", "--value", "--property=ExecMainStartTimestampMonotonic"]
-begun = int(subprocess.check_output([*show, "multicompute"])) / 1e6
+begun = int(subprocess.check_output([*show, "multicompute@8000"])) / 1e6
 print(end - start, end - begun)
 """
 
@@ -150,11 +150,11 @@ def as_unit(subjects: Subjects, shares: dict[str, Path]) -> Iterator[Measure]:
         def measure(mode: str) -> tuple[float, float]:
             settings = f"APP_SHARE=/mnt/app/{mode}\nAPP_SERVED_BY=benchmark\n"
             drop_in = f"[Service]\nExecStart=\nExecStart={entry_point(mode)}\n"
-            folder = "/run/systemd/system/multicompute.service.d"
+            folder = "/run/systemd/system/multicompute@8000.service.d"
             write = f"mkdir -p {folder} /etc/multicompute"
             write += f" && printf '{settings}' >/etc/multicompute/app.env"
             write += f" && printf '{drop_in}' >{folder}/entry.conf"
-            run("sh", "-c", f"systemctl stop multicompute; {write} && systemctl daemon-reload")
+            run("sh", "-c", f"systemctl stop multicompute@8000; {write} && systemctl daemon-reload")
             run("systemctl", "reset-failed")  # also forgets how often it was started
             whole, init = run("python3", "-c", START_UNIT).split()
             return float(whole), float(init)

@@ -122,9 +122,9 @@ def unit(name: str, subjects: Subjects, share: Path) -> Iterator[Server]:
     settings = (
         "mkdir -p /etc/multicompute && echo APP_SERVED_BY=benchmark >/etc/multicompute/app.env"
     )
-    folder = "/proc/$(systemctl show --value --property=MainPID multicompute)"
+    folder = "/proc/$(systemctl show --value --property=MainPID multicompute@8000)"
     with booted(subjects.images["instance"], f"{share}:/mnt/app:ro") as (machine, run):
-        run("sh", "-c", f"{settings} && systemctl start multicompute")
+        run("sh", "-c", f"{settings} && systemctl start multicompute@8000")
         address = address_of(machine)
         first_answer(lambda: request(address, PORT))
         yield Server(name, address, lambda file: run("sh", "-c", f"cat {folder}/{file}"))

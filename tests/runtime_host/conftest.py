@@ -308,7 +308,13 @@ def instance_image(
 ) -> str:
     context = tmp_path_factory.mktemp("instance")
     units = RUNTIME.glob("*.service")
-    for source in [*(RUNTIME / "instance").iterdir(), *units, RUNTIME / "serve", release.wasmtime]:
+    for source in [
+        *(RUNTIME / "instance").iterdir(),
+        *units,
+        RUNTIME / "serve",
+        RUNTIME / "follow-tags",
+        release.wasmtime,
+    ]:
         shutil.copy(source, context)
     tag = "multicompute/test-instance"
     return str(engine.images.build(path=str(context), tag=tag, rm=True)[0].id)

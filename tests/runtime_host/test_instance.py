@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import yaml
 
@@ -57,13 +63,50 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="module")
-def launch(boot: Callable[..., Machine], release: Release) -> Callable[..., Machine]:
+def tags(engine: docker.DockerClient) -> Iterator[dict[str, str]]:
+    """Tags of every instance, as a metadata service of the test's own tells them at `url`."""
+    told = {"multicompute:8000": VERSION}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            name = self.path.removeprefix("/latest/meta-data/tags/instance").strip("/")
+            text = told.get(name, "") if name else "\n".join(key for key in told if key != "url")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_PUT = do_GET  # noqa: N815 - any token is good
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    bridge = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
+    server = ThreadingHTTPServer((str(next(ip_network(bridge).hosts())), 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    told["url"] = "http://{}:{}".format(*server.server_address)
+    yield told
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def launch(
+    boot: Callable[..., Machine],
+    release: Release,
+    tags: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Machine]:
+    environment = tmp_path_factory.mktemp("systemd") / "local-cloud.conf"
+    variable = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={tags['url']}"
+    environment.write_text(f"[Manager]\nDefaultEnvironment={variable}\n")
+    settings = "/etc/systemd/system.conf.d/local-cloud.conf"
+
     def start(image: str, seed: Path, attached: Path = release.attached) -> Machine:
         return boot(
             image,
             {
                 str(attached): {"bind": "/run/local-cloud/efs", "mode": "rw"},
                 str(seed): {"bind": "/var/lib/cloud/seed/nocloud", "mode": "ro"},
+                str(environment): {"bind": settings, "mode": "ro"},
             },
         )
 
@@ -107,17 +150,19 @@ def test_the_share_is_the_access_point_and_read_only(instance: Machine) -> None:
 def test_the_server_is_locked_down(instance: Machine) -> None:
     process = instance.host.process.get(comm="wasmtime")
     assert process.user == "multicompute"
-    exposure = instance.run("systemd-analyze", "security", "--no-pager", "multicompute.service")
+    exposure = instance.run(
+        "systemd-analyze", "security", "--no-pager", "multicompute@8000.service"
+    )
     print(exposure)
-    level = float(exposure.split("multicompute.service:")[1].split()[0])
+    level = float(exposure.split("multicompute@8000.service:")[1].split()[0])
     assert level < 2.0, exposure
-    limit = instance.run("systemctl", "show", "--property=MemoryMax", "multicompute.service")
+    limit = instance.run("systemctl", "show", "--property=MemoryMax", "multicompute@8000.service")
     assert limit.strip() == f"MemoryMax={512 * 2**20}"
 
 
 def test_a_killed_server_comes_back(instance: Machine) -> None:
     before = instance.host.process.get(comm="wasmtime").pid
-    instance.run("systemctl", "kill", "--signal=KILL", "multicompute.service")
+    instance.run("systemctl", "kill", "--signal=KILL", "multicompute@8000.service")
     until(
         lambda: (p := instance.host.process.filter(comm="wasmtime")) and p[0].pid != before,
         what="another process",
@@ -127,13 +172,13 @@ def test_a_killed_server_comes_back(instance: Machine) -> None:
 
 def test_a_server_that_hangs_is_replaced(instance: Machine) -> None:
     def shown(name: str) -> int:
-        return int(instance.run("systemctl", "show", "-P", name, "multicompute"))
+        return int(instance.run("systemctl", "show", "-P", name, "multicompute@8000"))
 
-    faster = "/run/systemd/system/multicompute.service.d/faster.conf"
+    faster = "/run/systemd/system/multicompute@8000.service.d/faster.conf"
     instance.run("install", "-D", "/dev/null", faster)
     instance.run("sh", "-c", f"printf '[Service]\nWatchdogSec=4\n' >{faster}")
     instance.run("systemctl", "daemon-reload")
-    instance.run("systemctl", "restart", "multicompute.service")
+    instance.run("systemctl", "restart", "multicompute@8000.service")
     instance.answer()
     # It goes on for as long as it answers.
     for _ in range(3):
@@ -145,16 +190,18 @@ def test_a_server_that_hangs_is_replaced(instance: Machine) -> None:
     instance.run("kill", "-STOP", str(before))
     until(lambda: shown("MainPID") not in (0, before), what="another process")
     assert instance.answer().body == "Hello, Fermyon"
-    assert "Watchdog timeout" in instance.run("journalctl", "--no-pager", "--unit=multicompute")
+    assert "Watchdog timeout" in instance.run(
+        "journalctl", "--no-pager", "--unit=multicompute@8000"
+    )
     instance.run("rm", faster)
     instance.run("systemctl", "daemon-reload")
 
 
 def test_a_stop_is_clean_and_a_start_serves_again(instance: Machine) -> None:
     started = time.monotonic()
-    instance.run("systemctl", "stop", "multicompute.service")
+    instance.run("systemctl", "stop", "multicompute@8000.service")
     assert time.monotonic() - started < 5
-    assert "Result=success" in instance.run("systemctl", "show", "multicompute.service")
+    assert "Result=success" in instance.run("systemctl", "show", "multicompute@8000.service")
     assert instance.ask() is None
 
     # The machine as a whole: systemd takes everything down by itself, and the mount comes back.
@@ -165,6 +212,21 @@ def test_a_stop_is_clean_and_a_start_serves_again(instance: Machine) -> None:
     answer = instance.answer()
     assert answer.headers["x-instance"] == INSTANCE_ID
     assert "ro" in instance.host.mount_point("/mnt/app").options
+
+
+def test_a_release_comes_up_beside_the_one_that_serves(
+    instance: Machine, tags: dict[str, str]
+) -> None:
+    def listening() -> set[str]:
+        sockets = instance.host.socket.get_listening_sockets()
+        return {port for port in ("8000", "8001") if f"tcp://0.0.0.0:{port}" in sockets}
+
+    tags["multicompute:8001"] = VERSION
+    until(lambda: listening() == {"8000", "8001"}, what="two servers")
+    assert instance.ask() is not None
+    del tags["multicompute:8001"]
+    until(lambda: listening() == {"8000"}, what="one server")
+    assert "Result=success" in instance.run("systemctl", "show", "multicompute@8001.service")
 
 
 def test_a_share_that_comes_late_is_mounted(
@@ -237,9 +299,13 @@ def test_user_data_of_a_plain_image_is_small_and_carries_the_very_files(user_dat
     assert len(text) < 16 * 1024, "EC2's limit"
     files = {Path(file["path"]).name: file for file in yaml.safe_load(text)["write_files"]}
     assert files["app.env"]["content"].splitlines()[-1] == "APP_INSTANCE_REUSE=1"
-    for name in ("serve", "multicompute.service", "multicompute-share.service"):
-        assert files[name]["content"] == (RUNTIME / name).read_text()
-    assert files["serve"]["permissions"] == "0755"
+    programs = ("serve", "follow-tags")
+    units = ("multicompute@.service", "multicompute-share.service", "multicompute-tags.service")
+    for name in (*programs, *units):
+        assert files[name]["encoding"] == "gz+b64"
+        content = gzip.decompress(base64.b64decode(files[name]["content"]))
+        assert content == (RUNTIME / name).read_bytes()
+    assert {files[name]["permissions"] for name in programs} == {"0755"}
 
 
 def test_a_runtime_with_a_wrong_digest_is_not_installed(
@@ -255,7 +321,7 @@ def test_a_runtime_with_a_wrong_digest_is_not_installed(
     until(
         lambda: (
             "WASM_RUNTIME asks for it"
-            in machine.run("journalctl", "--no-pager", "--unit=multicompute")
+            in machine.run("journalctl", "--no-pager", "--unit=multicompute@8000")
         ),
         60,
         "the server's complaint",

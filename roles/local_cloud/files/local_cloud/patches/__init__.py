@@ -28,6 +28,7 @@ MODULES: tuple[str, ...] = (
     "ec2_security_groups",
     "ec2_route_tables",
     "ec2_instances",
+    "ec2_metadata",
 )
 
 

@@ -1,7 +1,8 @@
 """EC2: an instance's machine is a container with systemd as its first process.
 
 It has a fixed address on the cloud's network, which it keeps while it is stopped. The user data
-is there as the seed that cloud-init's NoCloud source reads. File systems are below
+is there as the seed that cloud-init's NoCloud source reads, and the address of the metadata service
+in the environment of all its services. File systems are below
 /run/local-cloud/efs, from where the image's `mount.efs` mounts them; what the instance's role
 may not write is read-only there.
 """
@@ -30,6 +31,8 @@ from .efs import access_point_directory, directory
 Record = dict[str, Any]
 
 FILE_SYSTEMS = "/run/local-cloud/efs"
+SEED = "var/lib/cloud/seed/nocloud"
+ENVIRONMENT = "etc/systemd/system.conf.d/local-cloud.conf"
 STOP_SECONDS = 30
 
 _cloud: Cloud
@@ -128,7 +131,7 @@ def _role(instance: Record) -> str | None:
 
 
 def _seed(instance: Record) -> bytes:
-    """/var/lib/cloud/seed/nocloud, as a tar."""
+    """Files that the machine finds at its first boot, as a tar."""
     meta_data: Record = {
         "instance-id": instance["InstanceId"],
         "local-hostname": f"ip-{instance['PrivateIpAddress'].replace('.', '-')}",
@@ -136,13 +139,20 @@ def _seed(instance: Record) -> bytes:
     if key := ec2._key_pairs.get(instance["KeyName"]):
         meta_data["public-keys"] = [key["PublicKey"]]
     files = {
-        "meta-data": json.dumps(meta_data).encode(),  # YAML, too
-        "user-data": base64.b64decode(instance["UserData"]) or b"#cloud-config\n{}\n",
+        f"{SEED}/meta-data": json.dumps(meta_data).encode(),  # YAML, too
+        f"{SEED}/user-data": base64.b64decode(instance["UserData"]) or b"#cloud-config\n{}\n",
+        ENVIRONMENT: f"[Manager]\nDefaultEnvironment={_metadata_service()}\n".encode(),
     }
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name, content in files.items():
-            member = tarfile.TarInfo(f"var/lib/cloud/seed/nocloud/{name}")
+            member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o600
             tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
+
+
+def _metadata_service() -> str:
+    network = containers.find_network(_client, _cloud)
+    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+    return f"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{gateway}:{_cloud.port}"
