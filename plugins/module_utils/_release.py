@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Releases on a share directory.
 
-The share holds C(releases/<version>/{app.wasm, aot/..., release.json}) and the relative link
-C(current). What a reader can see changes only by rename, so whoever is killed, or runs out of
-disk, leaves the release that was served before. Only the standard library is used: the module
-wasm_release and the publisher image run this same file.
+The share holds C(releases/<version>/{app.wasm, aot/..., release.json}), the relative link
+C(current), and in C(releases/.history) what was active before, for the way back. What a reader
+can see changes only by rename, so whoever is killed, or runs out of disk, leaves the release that
+was served before. Only the standard library is used: the module wasm_release and the publisher
+image run this same file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path, PurePosixPath
@@ -34,11 +35,13 @@ CURRENT = "current"
 # Work in progress starts with a dot: no version does, so no reader takes it for a release.
 STAGING_PREFIX = ".staging-"
 LOCK = ".lock"
+HISTORY = ".history"
 LOCK_WAIT_SECONDS = 60.0
 MANIFEST_LIMIT = 1 << 20
 CHUNK = 1 << 20
 COMPONENT_HEADER = b"\0asm\x0d\0\x01\0"
 CORE_MODULE_HEADER = b"\0asm\x01\0\0\0"
+IMPORTS = 10  # number of the section in a component
 
 _NUMBER = r"(0|[1-9]\d*)"
 _IDENTIFIER = r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
@@ -78,7 +81,8 @@ def precedence(version: str) -> tuple[Any, ...]:
 
 
 def status(share: Path) -> dict[str, Any]:
-    """The active release and all that are there, oldest first, without hashing any file."""
+    """The active release, the one before it, and all that are there, oldest first, without
+    hashing any file."""
     releases = share / "releases"
     with suppress(FileNotFoundError, NotADirectoryError):
         versions = [
@@ -86,14 +90,16 @@ def status(share: Path) -> dict[str, Any]:
             for entry in releases.iterdir()
             if SEMVER.fullmatch(entry.name) and entry.is_dir()
         ]
+        active = _active(share)
         return {
-            "active": _active(share),
+            "active": active,
+            "previous": _previous(_history(share, active), versions),
             "releases": {
                 version: _summary(_stored_manifest(releases / version))
                 for version in sorted(versions, key=precedence)
             },
         }
-    return {"active": None, "releases": {}}
+    return {"active": None, "previous": None, "releases": {}}
 
 
 def publish(
@@ -104,8 +110,13 @@ def publish(
     keep: int,
     check: bool = False,
     version: str | None = None,
+    protect: Sequence[str] = (),
+    by: str | None = None,
 ) -> dict[str, Any]:
-    """Bring the bundle's release onto the share, and make it the active one if asked."""
+    """Bring the bundle's release onto the share, and make it the active one if asked.
+
+    Releases in `protect` are never removed for their age. `by` says who publishes it.
+    """
     if keep < 1:
         raise ReleaseError(f"keep is {keep}: at least one release must be kept")
     manifest = read_bundle(bundle, sha256)
@@ -116,24 +127,27 @@ def publish(
         missing = _missing(share, before, manifest)
         if missing and not check:
             with _explained(share, f"publish release {version}"):
-                _store(share, bundle, manifest, missing)
+                _store(share, bundle, _signed(manifest, by), missing)
         switched = activate and _switch(share, version, check)
         changed = bool(missing or switched)
-        pruned = _prune(share, before, version, keep, check) if changed else []
-        after = _predicted(before, manifest, switched, pruned) if check else status(share)
+        pruned = _prune(share, before, version, keep, protect, check) if changed else []
+        after = _predicted(share, before, manifest, switched, pruned) if check else status(share)
     return _result(version, changed, after, pruned, notes)
 
 
-def predict(share: Path, version: str, activate: bool, keep: int) -> dict[str, Any]:
+def predict(
+    share: Path, version: str, activate: bool, keep: int, protect: Sequence[str] = ()
+) -> dict[str, Any]:
     """What publishing would do, for a check mode run in which nobody builds the bundle."""
     check_version(version)
     before = status(share)
     new = version not in before["releases"]
     switched = activate and before["active"] != version
-    pruned = _prune(share, before, version, keep, check=True) if new or switched else []
+    pruned = _prune(share, before, version, keep, protect, True) if new or switched else []
     manifest = {"version": version, "files": {APP: {"sha256": None}}}
-    after = _predicted(before, manifest, switched, pruned) if new else before
-    after = {**after, "active": version if switched else before["active"]}
+    after = _predicted(share, before, manifest, switched, pruned) if new else before
+    if switched:
+        after = _activated(share, after, version)
     return _result(version, new or switched, after, pruned)
 
 
@@ -148,7 +162,8 @@ def activate(share: Path, version: str, check: bool = False) -> dict[str, Any]:
                 "publish it again from its bundle"
             )
         switched = _switch(share, version, check)
-    return _result(version, switched, {**before, "active": version}, [], notes)
+        after = _activated(share, before, version) if check else status(share)
+    return _result(version, switched, after, [], notes)
 
 
 def remove(share: Path, version: str, check: bool = False) -> dict[str, Any]:
@@ -163,7 +178,7 @@ def remove(share: Path, version: str, check: bool = False) -> dict[str, Any]:
         if removed and not check:
             _discard(share, version)
     left = {name: info for name, info in before["releases"].items() if name != version}
-    after = {"active": before["active"], "releases": left}
+    after = _activated(share, {**before, "releases": left}, None)
     return _result(version, bool(removed), after, removed, notes)
 
 
@@ -230,23 +245,69 @@ def check_component(file: IO[bytes], size: int) -> None:
         )
     if header != COMPONENT_HEADER:
         raise ReleaseError(f"{APP} is no WebAssembly component")
-    end = len(header)
+    for _section in _sections(file, size):
+        pass
+
+
+def imports(wasm: Path) -> list[str]:
+    """Names of what a whole component imports, such as C(wasi:http/types@0.2.0)."""
+    names = []
+    with wasm.open("rb") as file:
+        for section, length in _sections(file, wasm.stat().st_size):
+            if section == IMPORTS:
+                names += _imported(io.BytesIO(file.read(length)))
+    return names
+
+
+def _sections(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
+    """Number and length of each section, with the file at its content."""
+    end = len(COMPONENT_HEADER)
     while end < size:
-        file.seek(end + 1)  # past the section's id
+        file.seek(end)
+        number = _byte(file)
         length = _leb128(file)
-        end = file.tell() + length
+        start = file.tell()
+        end = start + length
+        yield number, length
     if end != size:
         raise ReleaseError(f"{APP} is truncated: build it again")
 
 
+def _imported(section: IO[bytes]) -> Iterator[str]:
+    """https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md"""
+    for _ in range(_leb128(section)):
+        # Of the two forms of a name, the second one says a version's rest behind it.
+        form = _byte(section)
+        yield section.read(_leb128(section)).decode(errors="replace")
+        if form == 2:
+            section.read(_leb128(section))
+        _skip_description(section)
+
+
+def _skip_description(section: IO[bytes]) -> None:
+    sort = _byte(section)
+    if sort == 0:  # a core module, of a type
+        section.read(1)
+    elif sort in (2, 3) and _byte(section) and sort == 3:
+        return  # a type of its own has no index
+    _leb128(section)
+
+
+def _byte(file: IO[bytes]) -> int:
+    byte = file.read(1)
+    if not byte:
+        raise ReleaseError(f"{APP} is truncated: build it again")
+    return byte[0]
+
+
 def _leb128(file: IO[bytes]) -> int:
     value = shift = 0
-    while byte := file.read(1):
-        value |= (byte[0] & 0x7F) << shift
+    while True:
+        byte = _byte(file)
+        value |= (byte & 0x7F) << shift
         shift += 7
-        if byte[0] < 0x80:
+        if byte < 0x80:
             return value
-    raise ReleaseError(f"{APP} is truncated: build it again")
 
 
 def _members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
@@ -384,11 +445,20 @@ def _missing(share: Path, state: dict[str, Any], manifest: Manifest) -> list[str
     ]
 
 
+def _signed(manifest: Manifest, by: str | None) -> Manifest:
+    """What only the share knows of a release: the bundle is the same whoever makes it."""
+    if by is None:
+        return manifest
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {**manifest, "published_by": by, "published_at": now}
+
+
 def _store(share: Path, bundle: Path, manifest: Manifest, missing: list[str]) -> None:
     target = share / "releases" / manifest["version"]
     stored = _stored_manifest(target)
     if stored:
-        manifest = {**manifest, "files": {**stored["files"], **manifest["files"]}}
+        first = {key: stored[key] for key in ("published_by", "published_at") if key in stored}
+        manifest = {**manifest, **first, "files": {**stored["files"], **manifest["files"]}}
     with _staging(share) as staging:
         with tarfile.open(bundle, "r:") as archive:
             members = _members(archive)
@@ -436,25 +506,64 @@ def _sync_directory(path: Path) -> None:
 
 
 def _switch(share: Path, version: str, check: bool) -> bool:
-    if _active(share) == version:
+    active = _active(share)
+    if active == version:
         return False
     if not check:
+        history = _history(share, active)
         with _explained(share, f"activate release {version}"), _staging(share) as staging:
             link = staging / CURRENT
             link.symlink_to(f"releases/{version}")
             link.replace(share / CURRENT)
             _sync_directory(share)
+            # A full disk must not stop the way back, which the old history tells as well.
+            with suppress(OSError):
+                text = json.dumps(_gone_to(history, version)).encode() + b"\n"
+                _write(staging / HISTORY, io.BytesIO(text))
+                (staging / HISTORY).replace(share / "releases" / HISTORY)
     return True
 
 
-def _prune(share: Path, before: dict[str, Any], version: str, keep: int, check: bool) -> list[str]:
+def _history(share: Path, active: str | None) -> list[str]:
+    """The releases that were active, one before the other, up to the active one.
+
+    Whoever goes back takes those after it out: so a release that failed is not one to go back to.
+    """
+    try:
+        history = json.loads((share / "releases" / HISTORY).read_bytes())
+    except (OSError, ValueError):
+        history = []
+    if not isinstance(history, list):
+        history = []
+    # The link is what counts: a run may have died before it wrote the history.
+    return _gone_to(history, active) if active else []
+
+
+def _gone_to(history: list[str], version: str) -> list[str]:
+    return (
+        [*history[: history.index(version)], version] if version in history else [*history, version]
+    )
+
+
+def _previous(history: list[str], there: Iterable[str]) -> str | None:
+    return next((version for version in reversed(history[:-1]) if version in there), None)
+
+
+def _prune(
+    share: Path,
+    before: dict[str, Any],
+    version: str,
+    keep: int,
+    protect: Sequence[str],
+    check: bool,
+) -> list[str]:
     """Remove all but the newest; never one that servers may have open.
 
     The release that was active before is still served until every server is rolled. So an
     unchanged run must not come here: to it that release is as old as any.
     """
     newest_last = sorted({*before["releases"], version}, key=precedence)
-    in_use = {before["active"], version}
+    in_use = {before["active"], version, *protect}
     pruned = [old for old in newest_last[:-keep] if old not in in_use]
     if not check:
         for old in pruned:
@@ -468,19 +577,26 @@ def _discard(share: Path, version: str) -> None:
 
 
 def _predicted(
-    before: dict[str, Any], manifest: Manifest, switched: bool, pruned: list[str]
+    share: Path, before: dict[str, Any], manifest: Manifest, switched: bool, pruned: list[str]
 ) -> dict[str, Any]:
     version = manifest["version"]
     releases = {**before["releases"]}
     present = releases.get(version, {"files": {}})
     summary = _summary(manifest)
     releases[version] = {**summary, "files": {**present["files"], **summary["files"]}}
-    return {
-        "active": version if switched else before["active"],
-        "releases": {
-            name: releases[name] for name in sorted(releases, key=precedence) if name not in pruned
-        },
+    there = {
+        name: releases[name] for name in sorted(releases, key=precedence) if name not in pruned
     }
+    return _activated(share, {**before, "releases": there}, version if switched else None)
+
+
+def _activated(share: Path, state: dict[str, Any], version: str | None) -> dict[str, Any]:
+    """What the state is going to be, with this release as the active one."""
+    history = _history(share, state["active"])
+    if version:
+        history = _gone_to(history, version)
+    active = history[-1] if history else None
+    return {**state, "active": active, "previous": _previous(history, state["releases"])}
 
 
 @contextmanager

@@ -62,11 +62,20 @@ options:
   keep:
     description:
       - How many of the newest releases stay when one is published, by semantic version.
-      - The active release, the one that was active before and the published one always stay.
+      - The active release, the one that was active before, the published one and those in
+        O(protect) always stay.
     type: int
     default: 5
+  protect:
+    description:
+      - Releases that are not removed for their age, since a server still has them open. Whoever
+        runs the servers knows, see RV(multicompute.spin.wasm_release_info#module:primitives).
+    type: list
+    elements: str
+    default: []
 seealso:
-  - module: multicompute.spin.endpoint_probe_info
+  - module: multicompute.spin.wasm_bundle
+  - module: multicompute.spin.wasm_release_info
 """
 
 EXAMPLES = r"""
@@ -81,6 +90,14 @@ EXAMPLES = r"""
     path: /mnt/app
     version: 1.0.0
 
+- name: Keep few releases, but none that a server has open
+  multicompute.spin.wasm_release:
+    path: /mnt/app
+    bundle: /tmp/app-1.2.0.tar
+    sha256: 7a1f0cf5ef1c2a6d3dc9b9ffb4f6a3f1e2b0c1d4e5f60718293a4b5c6d7e8f90
+    keep: 2
+    protect: [1.0.0]
+
 - name: Remove a release
   multicompute.spin.wasm_release:
     path: /mnt/app
@@ -94,6 +111,11 @@ active:
   returned: success
   type: str
   sample: 1.1.0
+previous:
+  description: The version that was active before, and to which a rollback leads, or null.
+  returned: success
+  type: str
+  sample: 1.0.0
 releases:
   description: What is on the share, oldest version first.
   returned: success
@@ -108,6 +130,8 @@ releases:
       wasmtime: 49.0.3
       git_revision: null
       built_at: "2026-01-02T03:04:05Z"
+      published_by: root@pi
+      published_at: "2026-01-02T03:05:00Z"
 version:
   description: The release that this run was about.
   returned: success
@@ -121,6 +145,8 @@ pruned:
   sample: [0.5.0]
 """
 
+import getpass
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +162,16 @@ def change(params: dict[str, Any], check: bool) -> dict[str, Any]:
         return release.activate(share, version, check)
     bundle = Path(params["bundle"])
     activate = params["state"] == "active"
+    keep, protect = params["keep"], params["protect"]
     if check and version and not bundle.exists():
-        return release.predict(share, version, activate, params["keep"])
+        return release.predict(share, version, activate, keep, protect)
     return release.publish(
-        share, bundle, params["sha256"], activate, params["keep"], check, version
+        share, bundle, params["sha256"], activate, keep, check, version, protect, by()
     )
+
+
+def by() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def in_short(state: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +195,7 @@ def main() -> None:
                 "default": "active",
             },
             "keep": {"type": "int", "default": 5},
+            "protect": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[("state", "present", ["bundle"]), ("state", "absent", ["version"])],
         required_one_of=[("bundle", "version")],

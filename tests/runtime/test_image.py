@@ -237,7 +237,7 @@ def publish(
         given = [f"--{name}={value}" for name, value in (arguments | options).items()]
         container = run(
             images["publisher"],
-            *["publish", *given, "--activate"],
+            *["publish", *given],
             # The emulator listens on this machine's loopback only.
             network_mode="host",
             volumes={str(share): {"bind": "/mnt/app", "mode": "rw"}},

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -90,10 +90,11 @@ def put(share: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         active: bool = True,
         keep: int = 5,
         check: bool = False,
+        protect: Sequence[str] = (),
         **bundle: Any,
     ) -> dict[str, Any]:
         path, sha256 = make_bundle(tmp_path / f"{version}.tar", version, **bundle)
-        return publish(share, path, sha256, active, keep, check)
+        return publish(share, path, sha256, active, keep, check, protect=protect)
 
     return call
 
@@ -126,7 +127,8 @@ def test_publish_brings_every_file_and_switches(share: Path, put: Callable[..., 
     assert (share / "current/aot/wasmtime-49.0.3-amd64.cwasm").read_bytes() == b"machine code"
     assert result["releases"]["1.0.0"]["sha256"] == digest(share / "current/app.wasm")
     assert result["releases"]["1.0.0"]["toolchain"] == "rustc 1.85.1"
-    assert status(share) == {"active": result["active"], "releases": result["releases"]}
+    shown = {key: result[key] for key in ("active", "previous", "releases")}
+    assert status(share) == shown
 
 
 def test_other_users_may_read_what_was_published(share: Path, put: Callable[..., Any]) -> None:
@@ -232,6 +234,7 @@ def test_prune_keeps_the_newest_by_precedence(share: Path, put: Callable[..., An
     assert list(result["releases"]) == ["2.0.0-rc.1", "2.0.0", "2.1.0"]
     assert {path.name for path in (share / "releases").iterdir()} == {
         *result["releases"],
+        _release.HISTORY,
         _release.LOCK,
     }
 
@@ -252,7 +255,41 @@ def test_hotfix_of_an_old_line_is_not_pruned_at_once(put: Callable[..., Any]) ->
     assert list(result["releases"]) == ["1.0.1", "2.1.0"]
 
 
+def test_prune_spares_what_a_primitive_still_serves(put: Callable[..., Any]) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        put(version)
+    result = put("1.3.0", keep=1, protect=["1.0.0"])
+    assert result["pruned"] == ["1.1.0"]
+    assert list(result["releases"]) == ["1.0.0", "1.2.0", "1.3.0"]
+
+
 # --- activating and removing --------------------------------------------------------------------
+
+
+def test_the_way_back_leads_past_a_release_that_was_taken_back(
+    share: Path, put: Callable[..., Any]
+) -> None:
+    assert put("1.0.0")["previous"] is None
+    assert put("1.1.0")["previous"] == "1.0.0"
+    assert put("1.2.0")["previous"] == "1.1.0"
+    assert activate(share, "1.1.0", check=True)["previous"] == "1.0.0"
+    assert activate(share, "1.1.0")["previous"] == "1.0.0", "1.2.0 failed: no way back to it"
+    assert put("1.3.0")["previous"] == "1.1.0"
+    remove(share, "1.1.0")
+    assert status(share)["previous"] == "1.0.0"
+    assert activate(share, "1.0.0")["previous"] is None
+    assert activate(share, "1.3.0")["previous"] == "1.0.0", "forward again"
+
+
+def test_a_lost_or_foreign_history_costs_the_way_back_only(
+    share: Path, put: Callable[..., Any]
+) -> None:
+    put("1.0.0")
+    put("1.1.0")
+    for text in ("", "{}", "[1"):
+        (share / "releases" / _release.HISTORY).write_text(text)
+        assert status(share)["previous"] is None
+    assert put("1.2.0")["previous"] == "1.1.0"
 
 
 def test_activate_goes_back_and_is_idempotent(share: Path, put: Callable[..., Any]) -> None:
@@ -464,6 +501,9 @@ def test_killed_at_every_line_the_old_release_is_served_and_a_rerun_repairs(
         assert _release._damaged(share / "current") == []
         result = act()
         left = snapshot(share)
+        # Killed between the switch and the history: the link tells as much.
+        assert result["previous"] == "1.0.0"
+        left[f"releases/{_release.HISTORY}"] = complete[f"releases/{_release.HISTORY}"]
         # Killed after the switch and before pruning: the next release prunes.
         unpruned = {name: data for name, data in left.items() if name in old_files}
         assert left == {**complete, **unpruned}, f"killed at line {line}"
@@ -476,7 +516,7 @@ def test_killed_at_every_line_the_old_release_is_served_and_a_rerun_repairs(
     assert seen == {old, new}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))  # 200 kills
 def test_killed_at_random_times_nothing_is_lost(
     share: Path, put: Callable[..., Any], tmp_path: Path, seed: int
 ) -> None:
