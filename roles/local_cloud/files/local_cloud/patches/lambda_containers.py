@@ -3,7 +3,8 @@
 The image has no runtime interface emulator: AWS's is mounted and wraps the image's own entry
 point. The root is read-only but for /tmp, file systems are mounted, output goes to CloudWatch
 Logs under the environment's own stream. Versions have containers of their own, and those of a
-version outlive updates of the function, until the version is deleted.
+version outlive updates of the function, until the version is deleted. Few start at once: AWS has a
+machine for each request that finds none free, here they would keep each other from getting ready.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import http.client
 import json
 import time
 import uuid
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +32,11 @@ Record = dict[str, Any]
 
 RIE = "/usr/local/bin/aws-lambda-rie"
 START_SECONDS = 30
+STARTS = 2  # environments of a version that start at once
+PATIENCE_SECONDS = 5  # that a request waits for a free one meanwhile
+
+# Environments of a version that are being created.
+_created: Counter[str] = Counter()
 
 _cloud: Cloud
 _client: docker.DockerClient
@@ -47,6 +54,7 @@ def apply(cloud: Cloud) -> None:
     lambda_svc._invoke_rie = _invoke
     lambda_svc._emit_lambda_logs = _for_images(lambda_svc._emit_lambda_logs, lambda *_, **__: None)
     lambda_svc._warm_pool_key = _with_version(lambda_svc._warm_pool_key)
+    lambda_svc._pool_acquire = _acquire(lambda_svc._pool_acquire)
     lambda_svc._pool_release = _or_remove(lambda_svc._pool_release)
     lambda_svc._kill_pool_entry = _remove
     lambda_svc._pool_kill_function = _kill_function
@@ -61,10 +69,52 @@ def _for_images(original: Any, ours: Any) -> Any:
     return wrapped
 
 
+# --- Choose -----------------------------------------------------------------------------------
+
+
+def _acquire(acquire: Any) -> Any:
+    """MiniStack asks Docker about each environment, and starts one for each request without."""
+
+    def wrapped(key: str, most: int | None) -> tuple[Record | None, str]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            entry, count, starting = _take(key)
+            if entry and lambda_svc._is_container_running(entry["container"]):
+                return entry, "reused"
+            if entry:
+                lambda_svc._pool_remove(entry)
+            elif starting < STARTS or count == most or time.monotonic() > deadline:
+                return acquire(key, most)
+            else:
+                time.sleep(0.01)
+
+    return wrapped
+
+
+def _take(key: str) -> tuple[Record | None, int, int]:
+    """A free environment if there is one, how many there are, and how many of them start."""
+    with lambda_svc._warm_pool_lock:
+        entries = lambda_svc._warm_pool.setdefault(key, [])
+        starting = sum(not entry.get("has_answered") for entry in entries) + _created[key]
+        free = next((entry for entry in reversed(entries) if not entry["in_use"]), None)
+        if free:
+            free.update(in_use=True, last_used=time.time())
+        return free, len(entries), starting
+
+
 # --- Start ------------------------------------------------------------------------------------
 
 
 def _spawn(config: Record, *_: Any) -> tuple[Container, None]:
+    key = lambda_svc._warm_pool_key(config["FunctionName"], config)
+    _created[key] += 1
+    try:
+        return _start(config), None
+    finally:
+        _created[key] -= 1
+
+
+def _start(config: Record) -> Container:
     image = pull(config)
     stream = f"{datetime.now(UTC):%Y/%m/%d}/[{config['Version']}]{uuid.uuid4().hex}"
     group = config["LoggingConfig"]["LogGroup"]
@@ -84,7 +134,7 @@ def _spawn(config: Record, *_: Any) -> tuple[Container, None]:
     )
     container_logs.create_group(group)
     container_logs.follow(container, group, stream)
-    return container, None
+    return container
 
 
 def pull(config: Record) -> str:
@@ -255,6 +305,7 @@ def kill(name: str, version: str | None) -> None:
 
 def _or_remove(release: Any) -> Any:
     def wrapped(entry: Record) -> None:
+        entry["has_answered"] = True
         if entry.get("retired"):
             _remove(entry)
         else:
