@@ -41,6 +41,14 @@ options:
   wasmtime:
     description: The wasmtime to precompile with. Without it nothing is precompiled.
     type: path
+  runtimes:
+    description:
+      - The runtimes that are to serve it. A component that imports what one of them lacks is
+        refused, with the names of these imports, for it would fail at every start.
+    type: list
+    elements: str
+    choices: [spin, wasmtime]
+    default: []
   architectures:
     description: Architectures to precompile for.
     type: list
@@ -51,8 +59,8 @@ attributes:
   check_mode:
     description:
       - Nothing is compiled or written, and digests of what does not exist yet are given as zeros.
-        O(wasmtime) may be missing, and with O(source) so may O(wasm), for tasks before this one
-        would have made them.
+        O(wasmtime) may be missing, and with O(source) or O(wasm_sha256) so may O(wasm), for tasks
+        before this one would have made them.
     support: full
   diff_mode:
     description: Shows C(release.json).
@@ -76,6 +84,7 @@ EXAMPLES = r"""
     toolchain: rustc 1.85.1
     wasmtime: /usr/local/bin/wasmtime
     architectures: [amd64, arm64]
+    runtimes: [wasmtime]
 """
 
 RETURN = r"""
@@ -103,6 +112,7 @@ release:
 
 import io
 import json
+import re
 import tarfile
 import tempfile
 from datetime import UTC, datetime
@@ -117,6 +127,7 @@ from ansible_collections.multicompute.spin.plugins.module_utils._release import 
     check_component,
     check_version,
     digest,
+    imports,
     read_bundle,
 )
 
@@ -124,9 +135,24 @@ TARGET = "wasm32-wasip1"
 HTTP_EXPORT = b"wasi:http/incoming-handler@"
 TRIPLES = {"amd64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 UNKNOWN = "0" * 64
+# Packages of interfaces that each runtime has without being told to.
+WASI = r"wasi:(cli|clocks|filesystem|http|io|random|sockets)/.*@0\.2\..*"
+OFFERED = {
+    "wasmtime": re.compile(WASI),
+    "spin": re.compile(f"{WASI}|(fermyon:spin/|spin:|wasi:config/|wasi:keyvalue/).*"),
+}
 
 
-def check_wasm(wasm: Path, expected: str | None) -> str:
+def check_imports(wasm: Path, runtimes: list[str]) -> None:
+    for runtime in runtimes:
+        if missing := [name for name in imports(wasm) if not OFFERED[runtime].fullmatch(name)]:
+            raise ReleaseError(
+                f"{APP} imports {', '.join(missing)}, which {runtime} lacks: build it without, or "
+                "serve it with a runtime that has it (wasm_runtime)"
+            )
+
+
+def check_wasm(wasm: Path, expected: str | None, runtimes: list[str]) -> str:
     """Return the component's digest, or say what is wrong with the file."""
     try:
         sha256 = digest(wasm)
@@ -141,6 +167,7 @@ def check_wasm(wasm: Path, expected: str | None) -> str:
         )
     if expected and sha256 != expected.lower():
         raise ReleaseError(f"{APP} has sha256 {sha256}, expected {expected}: it is another file")
+    check_imports(wasm, runtimes)
     return sha256
 
 
@@ -224,7 +251,10 @@ def same_input(current: dict[str, Any], wanted: dict[str, Any], names: list[str]
 
 
 def awaits_input(params: dict[str, Any]) -> bool:
-    made_before = [params["wasmtime"], params["source"] and params["wasm"]]
+    made_before = [
+        params["wasmtime"],
+        (params["source"] or params["wasm_sha256"]) and params["wasm"],
+    ]
     return not all(Path(path).exists() for path in made_before if path)
 
 
@@ -234,7 +264,7 @@ def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
     check_version(params["version"])
     if module.check_mode and awaits_input(params):
         return report(True, params, UNKNOWN, UNKNOWN, current_release(dest), {})
-    sha256 = check_wasm(wasm, params["wasm_sha256"])
+    sha256 = check_wasm(wasm, params["wasm_sha256"], params["runtimes"])
     version = wasmtime_version(module)
     wanted = {
         "version": params["version"],
@@ -291,6 +321,12 @@ def main() -> None:
             "source": {"type": "path"},
             "toolchain": {"type": "str"},
             "wasmtime": {"type": "path"},
+            "runtimes": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(OFFERED),
+                "default": [],
+            },
             "architectures": {
                 "type": "list",
                 "elements": "str",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.multicompute.spin.plugins.module_utils import _release
 from ansible_collections.multicompute.spin.plugins.modules import wasm_bundle
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
 
@@ -201,3 +202,48 @@ def test_what_is_no_release_is_refused_and_leaves_no_bundle(
     failed = run_module(wasm_bundle, args | options)
     assert failed["failed"] and message in failed["msg"] and args["wasm"] in failed["msg"]
     assert not Path(args["dest"]).exists()
+
+
+def imported(*names: str) -> bytes:
+    """The imports of a component, each an instance."""
+    entries = b"".join(b"\0" + bytes([len(name)]) + name.encode() + b"\x05\0" for name in names)
+    return section(10, bytes([len(names)]) + entries)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "missing"),
+    [
+        (
+            "wasmtime",
+            "wasi:keyvalue/store@0.2.0-draft, fermyon:spin/llm@2.0.0, wasi:http/types@0.3.0",
+        ),
+        ("spin", "wasi:http/types@0.3.0"),
+    ],
+)
+def test_a_component_that_imports_what_a_runtime_lacks_is_refused(
+    args: dict[str, Any], runtime: str, missing: str
+) -> None:
+    names = ["wasi:io/streams@0.2.0", "wasi:cli/environment@0.2.6"]
+    wasm = Path(args["wasm"])
+    wasm.write_bytes(HEADER + imported(*names) + section(11, EXPORT))
+    assert run_module(wasm_bundle, args | {"runtimes": [runtime]})["changed"]
+
+    Path(args["dest"]).unlink()
+    lacked = ["wasi:keyvalue/store@0.2.0-draft", "fermyon:spin/llm@2.0.0", "wasi:http/types@0.3.0"]
+    more = b"".join(imported(name) for name in lacked)
+    wasm.write_bytes(HEADER + imported(*names) + more + section(11, EXPORT))
+    result = run_module(wasm_bundle, args | {"runtimes": [runtime]})
+    assert f"app.wasm imports {missing}, which {runtime} lacks" in result["msg"]
+    assert not Path(args["dest"]).exists()
+
+
+def test_every_kind_of_import_is_read(tmp_path: Path) -> None:
+    kinds = [b"\0\x11\x05", b"\x01\x05", b"\x02\0\x05", b"\x02\x01\x7f", b"\x03\0\x05", b"\x03\x01"]
+    kinds += [b"\x04\x05", b"\x05\x05"]
+    names = [f"n{number}" for number in range(len(kinds))]
+    entries = b"".join(
+        b"\x01\x02" + name.encode() + kind for name, kind in zip(names, kinds, strict=True)
+    )
+    wasm = tmp_path / "app.wasm"
+    wasm.write_bytes(HEADER + section(10, bytes([len(kinds)]) + entries))
+    assert _release.imports(wasm) == names
