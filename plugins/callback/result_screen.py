@@ -35,6 +35,7 @@ COLUMNS = [
     ("REQUESTS", "requests", ""),
     ("SHARE", "share", " %"),
     ("P50", "p50_ms", " ms"),
+    ("ROLLED IN", "rolled_in", " s"),
     ("URL", "url", ""),
 ]
 GOOD = "green"

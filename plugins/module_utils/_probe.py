@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from statistics import median
@@ -25,6 +26,10 @@ class Answer(NamedTuple):
     def is_good(self) -> bool:
         return self.status is not None and self.status < 400
 
+    @property
+    def served_by(self) -> str:
+        return self.headers.get("x-served-by", "unknown")
+
 
 def ask(connection: HTTPConnection, path: str) -> Answer:
     """One GET on a connection that is closed then. Time counts from where it begins to connect."""
@@ -43,11 +48,17 @@ def ask(connection: HTTPConnection, path: str) -> Answer:
     return Answer(milliseconds, response.status, headers, text)
 
 
-def probe(once: Callable[[], Answer], requests: int) -> list[Answer]:
-    """So many answers; fewer when three in a row were none at all."""
+def probe(
+    once: Callable[[], Answer],
+    requests: int,
+    enough: Callable[[list[Answer]], bool] = lambda _answers: False,
+) -> list[Answer]:
+    """So many answers; fewer when these are enough, or three in a row were none at all."""
     answers: list[Answer] = []
     while len(answers) < requests:
         answers.append(once())
+        if enough(answers):
+            break
         last = answers[-GIVE_UP_AFTER:]
         if len(last) == GIVE_UP_AFTER and all(answer.status is None for answer in last):
             break
@@ -67,7 +78,7 @@ def summary(answers: list[Answer]) -> dict[str, Any]:
     bad = [answer for answer in answers if not answer.is_good]
     by_name: dict[str, list[Answer]] = {}
     for answer in good:
-        by_name.setdefault(answer.headers.get("x-served-by", "unknown"), []).append(answer)
+        by_name.setdefault(answer.served_by, []).append(answer)
     return {
         "requests": len(answers),
         "served_by": {
@@ -81,6 +92,7 @@ def summary(answers: list[Answer]) -> dict[str, Any]:
         },
         "releases": values(good, "x-release"),
         "p50_ms": median_ms(good),
+        "failed_by": dict(Counter(answer.served_by for answer in bad)),
         "failures": len(bad),
         "first_failure": shown(bad[0]) if bad else None,
     }

@@ -34,6 +34,24 @@ options:
     description: How many times.
     type: int
     default: 30
+  enough:
+    description:
+      - Ends before O(requests) when the named one has given so many good answers from the named
+        release, or when a request failed.
+    type: dict
+    suboptions:
+      served_by:
+        description: Who has to answer.
+        type: str
+        required: true
+      release:
+        description: From which release.
+        type: str
+        required: true
+      answers:
+        description: How many times.
+        type: int
+        default: 1
   timeout:
     description: How many seconds each answer may take.
     type: float
@@ -81,6 +99,13 @@ p50_ms:
   returned: success
   type: float
   sample: 3.2
+failed_by:
+  description:
+    - Requests that got no good answer, by the name of who sent the bad one, V(unknown) where the
+      load balancer or nobody answered.
+  returned: success
+  type: dict
+  sample: {unknown: 1}
 failures:
   description: How many requests got no good answer.
   returned: success
@@ -94,10 +119,12 @@ first_failure:
 """
 
 from http.client import HTTPConnection, HTTPSConnection
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
+    Answer,
     ask,
     probe,
     summary,
@@ -106,11 +133,31 @@ from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
 CONNECTIONS = {"http": HTTPConnection, "https": HTTPSConnection}
 
 
+def is_enough(answers: list[Answer], enough: dict[str, Any] | None) -> bool:
+    if enough is None:
+        return False
+    wanted = [
+        answer
+        for answer in answers
+        if answer.served_by == enough["served_by"]
+        and answer.headers.get("x-release") == enough["release"]
+    ]
+    return not answers[-1].is_good or len(wanted) >= enough["answers"]
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
             "requests": {"type": "int", "default": 30},
+            "enough": {
+                "type": "dict",
+                "options": {
+                    "served_by": {"type": "str", "required": True},
+                    "release": {"type": "str", "required": True},
+                    "answers": {"type": "int", "default": 1},
+                },
+            },
             "timeout": {"type": "float", "default": 5.0},
         },
         supports_check_mode=True,
@@ -125,7 +172,9 @@ def main() -> None:
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     connect = CONNECTIONS[url.scheme]
     answers = probe(
-        lambda: ask(connect(url.netloc, timeout=params["timeout"]), path), params["requests"]
+        lambda: ask(connect(url.netloc, timeout=params["timeout"]), path),
+        params["requests"],
+        lambda answers: is_enough(answers, params["enough"]),
     )
     module.exit_json(changed=False, url=params["url"], **summary(answers))
 

@@ -129,6 +129,13 @@ options:
     description: Name of the alias that points to the published version.
     type: str
     default: live
+  warm_up:
+    description:
+      - An event that a new version is called with before the alias points to it, so that its cold
+        start keeps nobody waiting.
+      - If the call fails, or answers as a load balancer's target with a C(statusCode) of 500 or
+        more, the alias stays where it is.
+    type: dict
   keep:
     description:
       - How many published versions stay, the newest included. Older ones are deleted, unless an
@@ -237,8 +244,10 @@ function:
     tags: {project: demo}
 """
 
+import json
 import math
 import re
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -270,6 +279,7 @@ LEVELS = {"application_log_level", "system_log_level"}
 # The version that a run publishes; its number is known afterwards.
 NEW = "new"
 GONE = "ResourceNotFoundException"
+ANSWER_SHOWN = 1000
 NOT_YET = (
     # IAM spreads a new role and its permissions within seconds.
     "The role defined for the function cannot be assumed",
@@ -500,12 +510,37 @@ def publish(api: Api, name: str, alias: str) -> str:
         "publish_version", f"publish a version of {name}", retry_on=BUSY, FunctionName=name
     )["Version"]
     wait(api, "function_ready", name, version)
+    if event := api.module.params["warm_up"]:
+        call_once(api, name, version, event)
     target = {"FunctionName": name, "Name": alias, "FunctionVersion": version}
     doing = f"point the alias {alias} of {name} to version {version}"
     if not api.call("update_alias", doing, missing=[GONE], **target):
         # It exists after all when the answer to a first attempt was lost.
         api.call("create_alias", doing, missing=["ResourceConflictException"], **target)
     return version
+
+
+def call_once(api: Api, name: str, version: str, event: Options) -> None:
+    answer = api.call(
+        "invoke",
+        f"call version {version} of {name}",
+        FunctionName=name,
+        Qualifier=version,
+        Payload=json.dumps(event),
+    )
+    said = answer["Payload"].read().decode(errors="replace")
+    if "FunctionError" in answer or status_code(said) >= 500:
+        api.module.fail_json(
+            msg=f"Version {version} of {name} does not answer as it should, so the alias "
+            f"{api.module.params['alias']} stays where it is. The answer: {said[:ANSWER_SHOWN]}"
+        )
+
+
+def status_code(answer: str) -> int:
+    """That of the HTTP response in a function's answer; 0 for any other answer."""
+    with suppress(ValueError, TypeError, KeyError):
+        return int(json.loads(answer)["statusCode"])
+    return 0
 
 
 def delete_versions(api: Api, name: str, versions: list[str]) -> None:
@@ -668,6 +703,7 @@ def main() -> None:
                 },
             },
             "alias": {"type": "str", "default": "live"},
+            "warm_up": {"type": "dict"},
             "keep": {"type": "int"},
             "tags": {"type": "dict", "aliases": ["resource_tags"]},
             "purge_tags": {"type": "bool", "default": True},

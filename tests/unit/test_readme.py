@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 E2E = "tests/e2e/test_site.py"
+RELEASE = "tests/e2e/test_release.py"
 BAKE = "tests/packer/test_bake.py"
 HOSTS = "tests/runtime_host/test_hosts_playbook.py"
 # Command without -e and --check, which the tests of the same file cover: who runs it.
@@ -24,6 +25,9 @@ RUN_BY = {
     "ansible-playbook site.yml --limit lambda": E2E,
     "ansible-playbook playbooks/status.yml": E2E,
     "ansible-playbook playbooks/destroy.yml": E2E,
+    "ansible-playbook playbooks/release.yml": RELEASE,
+    "ansible-playbook playbooks/rollback.yml": RELEASE,
+    "ansible-playbook playbooks/shift.yml": RELEASE,
     "ansible-playbook playbooks/bake.yml": BAKE,
     # Without an account: that it says so. With one it is the local command on another inventory.
     "ansible-playbook site.yml -i inventories/aws": "tests/e2e/test_bad_input.py",

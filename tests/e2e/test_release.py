@@ -1,0 +1,197 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases while 50 requests a second come in. The tests run in the order of the file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ..load import Load, load
+from .conftest import ROOT, Deployment, Run
+
+NAMES = ("ec2", "ecs", "lambda")
+EVEN = Counter({"ec2": 10, "ecs": 10, "lambda": 10})
+
+# How the sample app is made to fail, or to take its time, by the name of its release.
+MOODS = """
+        let release = std::env::var("RELEASE").unwrap_or_default();
+        if release.ends_with("-broken") {
+            response.set_status_code(500).expect("a status");
+        }
+        let start = std::time::Instant::now();
+        while release.ends_with("-slow") && start.elapsed().as_millis() < 30 {}
+"""
+
+
+@pytest.fixture(scope="module")
+def site(deployment: Deployment) -> Run:
+    return deployment.must("site.yml")
+
+
+@pytest.fixture(scope="module")
+def moody(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source of an app that some releases of are no good."""
+    source = tmp_path_factory.mktemp("moody") / "app"
+    shutil.copytree(ROOT / "runtime/app", source, ignore=shutil.ignore_patterns("target"))
+    code = source / "src/lib.rs"
+    line = "        let body = response.body()"
+    text = code.read_text()
+    assert text.count(line) == 1
+    code.write_text(text.replace(line, MOODS + line))
+    return source
+
+
+@contextmanager
+def without_failures(deployment: Deployment) -> Iterator[Load]:
+    with load(deployment.port) as answered:
+        yield answered
+        # For the requests after the play.
+        time.sleep(0.5)
+    assert answered.failures == [], answered.failures[:5]
+    print(f"{len(answered.answers)} requests, {dict(answered.releases())}")
+
+
+def releases_of(deployment: Deployment, requests: int = 30) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for _ in range(requests):
+        answer = deployment.ask()
+        found.setdefault(answer.served_by, set()).add(answer.release)
+    return found
+
+
+def everywhere(release: str) -> dict[str, set[str]]:
+    return {name: {release} for name in NAMES}
+
+
+def active(deployment: Deployment) -> str:
+    (link,) = deployment.home.glob("efs/*/*/current")
+    return link.readlink().name
+
+
+def test_a_release_reaches_every_primitive_with_no_failed_request(
+    deployment: Deployment, site: Run
+) -> None:
+    instances = {answer.served_by: answer.instance for answer in [deployment.ask() for _ in NAMES]}
+    order = ["--extra-vars", '{"release_order": ["lambda", "ec2"]}']
+    with without_failures(deployment) as answered:
+        run = deployment.must("playbooks/release.yml", "--extra-vars", "app_version=1.1.0", *order)
+        ended = time.monotonic()
+    print(f"release.yml took {run.seconds:.1f} s")
+    assert answered.releases(since=ended).keys() == {"1.1.0"}
+    assert answered.releases().keys() == {"1.0.0", "1.1.0"}
+    # In the order that was asked for.
+    first = {
+        name: min(a.sent for a in answered.answers if (a.served_by, a.release) == (name, "1.1.0"))
+        for name in NAMES
+    }
+    assert sorted(first, key=first.__getitem__) == ["lambda", "ec2", "ecs"]
+    for name in NAMES:
+        row = rf"^{name} .* 1\.1\.0 +healthy .* \d+\.\d s$"
+        assert re.search(row, run.output, re.MULTILINE), run.output[-2000:]
+    assert deployment.count() == EVEN
+    # The same instance, on its other port.
+    now = {answer.served_by: answer.instance for answer in [deployment.ask() for _ in NAMES]}
+    assert now["ec2"] == instances["ec2"]
+    assert active(deployment) == "1.1.0"
+
+
+def test_site_has_nothing_to_add_to_a_release(deployment: Deployment, site: Run) -> None:
+    run = deployment.must("site.yml", "--extra-vars", "app_version=1.1.0")
+    assert run.changed == 0, run.output
+
+
+def test_rollback_goes_to_the_release_before(deployment: Deployment, site: Run) -> None:
+    with without_failures(deployment) as answered:
+        run = deployment.must("playbooks/rollback.yml")
+        ended = time.monotonic()
+    print(f"rollback.yml took {run.seconds:.1f} s")
+    assert answered.releases(since=ended).keys() == {"1.0.0"}
+    assert releases_of(deployment) == everywhere("1.0.0")
+    assert active(deployment) == "1.0.0"
+
+    before = deployment.running()
+    run = deployment.run("playbooks/rollback.yml")
+    assert run.code != 0
+    assert "There is no release before 1.0.0 to go back to; there: 1.0.0, 1.1.0." in run.text
+    run = deployment.run("playbooks/rollback.yml", "--extra-vars", "to=0.9.0")
+    assert run.code != 0
+    assert "to is 0.9.0, which is not on the share; there: 1.0.0, 1.1.0." in run.text
+    assert run.changed == 0
+    assert deployment.running() == before
+
+
+def test_a_release_that_does_not_answer_goes_back_by_itself(
+    deployment: Deployment, site: Run, moody: Path
+) -> None:
+    with without_failures(deployment) as answered:
+        run = deployment.run(
+            *("playbooks/release.yml", "--extra-vars", "app_version=1.2.0-broken"),
+            *("--extra-vars", f"app_source={moody} deployment_patience=15"),
+        )
+    assert run.code != 0
+    assert answered.releases().keys() == {"1.0.0"}, "the others never left it, nor did users see it"
+    assert "500" in run.text
+    assert "ec2 serves 1.0.0 again." in run.text
+    assert releases_of(deployment) == everywhere("1.0.0")
+    assert active(deployment) == "1.0.0"
+
+
+def test_a_function_that_does_not_answer_is_not_called(
+    deployment: Deployment, site: Run, moody: Path
+) -> None:
+    with without_failures(deployment) as answered:
+        run = deployment.run(
+            *("playbooks/release.yml", "--extra-vars", "app_version=1.2.0-broken"),
+            *("--extra-vars", f"app_source={moody} canary=lambda"),
+        )
+    assert run.code != 0
+    assert answered.releases().keys() == {"1.0.0"}
+    assert "so the alias live stays where it is. The answer:" in run.text
+    assert "serve: release 1.2.0-broken with wasmtime" in run.text, "the log's last lines"
+    assert releases_of(deployment) == everywhere("1.0.0")
+
+
+def test_a_canary_that_is_slow_goes_back_by_itself(
+    deployment: Deployment, site: Run, moody: Path
+) -> None:
+    with without_failures(deployment) as answered:
+        run = deployment.run(
+            *("playbooks/release.yml", "--extra-vars", "app_version=1.2.0-slow"),
+            *("--extra-vars", f"app_source={moody} canary=ec2"),
+        )
+    assert run.code != 0
+    assert re.search(r"Release 1\.2\.0-slow is no good on the canary: ec2 answers in", run.text)
+    slow = {a.served_by for a in answered.answers if a.release == "1.2.0-slow"}
+    assert slow == {"ec2"}
+    assert releases_of(deployment) == everywhere("1.0.0")
+
+
+def test_a_canary_that_is_good_is_followed_by_the_others(
+    deployment: Deployment, site: Run, moody: Path
+) -> None:
+    with without_failures(deployment):
+        deployment.must(
+            *("playbooks/release.yml", "--extra-vars", "app_version=1.2.0"),
+            *("--extra-vars", f"app_source={moody} canary=lambda release_serial=2"),
+        )
+    assert releases_of(deployment) == everywhere("1.2.0")
+
+
+def test_shift_moves_the_requests(deployment: Deployment, site: Run) -> None:
+    run = deployment.run("playbooks/shift.yml", "--extra-vars", '{"weights": {"ec2": 9, "gcp": 1}}')
+    assert run.code != 0
+    assert "weights names gcp, which the inventory does not have as a primitive" in run.text
+    assert deployment.count() == EVEN
+    with without_failures(deployment):
+        deployment.must(
+            "playbooks/shift.yml", "--extra-vars", '{"weights": {"ec2": 90, "lambda": 10}}'
+        )
+    assert deployment.count() == Counter({"ec2": 27, "lambda": 3})
