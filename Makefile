@@ -32,8 +32,8 @@ lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dock
 	antsibull-changelog lint
 	ansible-lint --offline --profile production
 
-# One scenario after the other: check, converge, idempotence, verify, uninstall, verify.
-molecule: setup ## role runtime_host on whole machines: three distributions, an EC2 instance
+# One scenario after the other: check, converge, idempotence, verify, then uninstall or bake anew, and verify again.
+molecule: setup ## whole machines: three distributions, an EC2 instance that builds the app, images that Packer bakes
 	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test --all --no-command-borders
 
 unit: setup ## tests that need no Docker engine

@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from ansible_collections.multicompute.spin.tests.local_cloud.conftest import (
     REGION,
     LocalCloud,
+    free_port,
     local_cloud,
     make_local_cloud,
 )
@@ -88,3 +92,57 @@ def packer_build(local_cloud: LocalCloud) -> Callable[..., Run]:
         return Run(process)
 
     return start
+
+
+@dataclass
+class Deployment:
+    """A deployment of the tests' own."""
+
+    name: str
+    api: int
+    balancer: int
+    build: Path
+
+    def play(self, playbook: str, *arguments: str, fails: bool = False) -> str:
+        process = ansible(
+            "ansible-playbook",
+            playbook,
+            *("--extra-vars", f"deployment_name={self.name} packer_build_dir={self.build}"),
+            # Destroying removes them, and another test may be building in the checkout's own.
+            *("--extra-vars", f"app_build_dir={self.build}/app image_build_dir={self.build}/image"),
+            *("--extra-vars", f"local_cloud_port={self.api} load_balancer_port={self.balancer}"),
+            *arguments,
+        )
+        output, errors = process.communicate(timeout=900)
+        assert (process.returncode != 0) == fails, output + errors
+        return output + errors
+
+    @property
+    def ec2(self) -> Any:
+        return boto3.client(
+            "ec2",
+            endpoint_url=f"http://127.0.0.1:{self.api}",
+            region_name="us-east-1",
+            aws_access_key_id="local-cloud-access",
+            aws_secret_access_key="local-cloud-secret",
+        )
+
+    def images(self) -> list[dict[str, Any]]:
+        found = self.ec2.describe_images(
+            Owners=["self"], Filters=[{"Name": "tag:multicompute:image", "Values": ["instance"]}]
+        )
+        return found["Images"]  # type: ignore[no-any-return]
+
+
+def said(output: str) -> str:
+    """What the play said there is, on one line."""
+    return re.sub(r"\s+", " ", output.split("Say what there is]")[1].split("PLAY")[0])
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """What the playbooks bake in, and launch from; the files of this folder share it."""
+    name = f"bake-{uuid.uuid4().hex[:6]}"
+    made = Deployment(name, free_port(), free_port(), tmp_path_factory.mktemp("bake"))
+    yield made
+    made.play("playbooks/destroy.yml")

@@ -1,6 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The container image for arm64 is made here, and serves the very file that amd64 serves.
+"""playbooks/bake.yml for Graviton: the machine image is planned, and the container image is made
+here and serves the very file that amd64 serves.
 
 This machine's processor is emulated by QEMU in user mode. Without the kernel's help it emulates one
 program, not those that this one starts: so what `serve` starts are scripts that call QEMU again.
@@ -9,10 +10,8 @@ program, not those that this one starts: so what `serve` starts are scripts that
 from __future__ import annotations
 
 import os
-import subprocess
+import re
 import tarfile
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ from ansible_collections.multicompute.spin.tests.runtime.conftest import (
     role,
 )
 
-from .conftest import CHECKOUT
+from .conftest import Deployment, said
 
 __all__ = ["app", "role"]
 
-NAMESPACE = f"multicompute-test-{uuid.uuid4().hex[:8]}"
 EMULATOR = "multicompute/test-emulator"
 VERSION = "1.0.0"
 STARTED = {"cat": "/bin/cat", "uname": "/bin/uname", "wasmtime": "/usr/local/bin/wasmtime"}
@@ -70,23 +68,16 @@ def emulation(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def image(
-    role: RunRole, engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    subprocess.run([CHECKOUT / "scripts/arm64-image"], check=True)
-    built = role(
-        "image",
-        "build",
-        image_architecture="arm64",
-        image_names=["runtime"],
-        image_base="multicompute/arm64:trixie",
-        image_namespace=NAMESPACE,
-        image_build_dir=str(tmp_path_factory.mktemp("build") / "image"),
-        wasm_runtime="wasmtime",
-    )
-    yield f"{NAMESPACE}/runtime:{built.facts['image_tags']['arm64']['runtime']}"
-    for made in engine.images.list(f"{NAMESPACE}/*"):
-        engine.images.remove(made.id, force=True)
+def baked(deployment: Deployment) -> str:
+    """What the playbook says there is."""
+    return said(deployment.play("playbooks/bake.yml", "-e", "packer_architecture=arm64"))
+
+
+@pytest.fixture(scope="module")
+def image(deployment: Deployment, baked: str) -> str:
+    found = re.search(rf" {deployment.name}/runtime:arm64-[0-9a-f]{{12}}", baked)
+    assert found, baked
+    return found[0].strip()
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +99,18 @@ def release(app: dict[str, Any], role: RunRole, tmp_path_factory: pytest.TempPat
     for path in (share, directory, directory / "aot"):
         path.chmod(0o755)
     return share
+
+
+def test_the_machine_image_is_planned_with_its_own_source_and_size(
+    deployment: Deployment, baked: str
+) -> None:
+    found = deployment.ec2.describe_images(
+        Owners=["self"], Filters=[{"Name": "name", "Values": ["debian-13-arm64-*"]}]
+    )["Images"]
+    assert [image["Architecture"] for image in found] == ["arm64"]
+    assert f"from {found[0]['ImageId']} on t4g.small" in baked
+    assert "would bake amazon-ebs.spin" in baked
+    assert "arm64" not in [image["Architecture"] for image in deployment.images()]
 
 
 def test_the_image_is_for_arm64_and_small(engine: docker.DockerClient, image: str) -> None:

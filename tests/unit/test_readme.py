@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 E2E = "tests/e2e/test_site.py"
 RELEASE = "tests/e2e/test_release.py"
-BAKE = "tests/packer/test_bake.py"
+BAKE = "molecule/packer/molecule.yml"
 HOSTS = "tests/runtime_host/test_hosts_playbook.py"
 # Command without -e and --check, which the tests of the same file cover: who runs it.
 RUN_BY = {
