@@ -94,6 +94,7 @@ PORT = "set a TCP port, 1 to 65535."
 NAME = "use 2 to 20 lower-case letters, digits and hyphens, starting with a letter"
 WEIGHT = "set a whole number, 0 to 999."
 ONE_KIND = "put it into exactly one of instances, services, functions"
+STRANGER = "which the inventory does not have as a primitive: there are ec2, ecs, lambda."
 REFUSED = [
     ({"app_version": "1.0"}, f"app_version is '1.0': {VERSION}"),
     ({"app_version": "01.2.3"}, f"app_version is '01.2.3': {VERSION}"),
@@ -123,6 +124,19 @@ REFUSED = [
     (
         {"primitives": {"functions": {"f": {"primitive_architecture": "x86_64"}}}},
         "primitive_architecture of 'f' is 'x86_64': set amd64 or arm64.",
+    ),
+    ({"canary": "gcp"}, f"canary names gcp, {STRANGER}"),
+    (
+        {
+            "release_order": ["lambda", "gcp"],
+            "release_serial": 0,
+            "release_pause": "1 min",
+            "release_canary_requests": 5,
+        },
+        f"release_order names gcp, {STRANGER}\n"
+        "release_serial is '0': set a whole number, 1 or more.\n"
+        "release_pause is '1 min': set a whole number, 0 or more.\n"
+        "release_canary_requests is '5': set a whole number, 10 or more.",
     ),
     ({"primitives": weights(1, "half", 1)}, f"primitive_weight of 'ecs' is 'half': {WEIGHT}"),
     ({"primitives": weights(1, 1, -1)}, f"primitive_weight of 'lambda' is '-1': {WEIGHT}"),
