@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import collections
+import gc
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,7 @@ from ansible.playbook.helpers import load_list_of_tasks
 from ansible.playbook.task import Task
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.multicompute.spin.plugins.plugin_utils import graph, memory, warm
+from ansible_collections.multicompute.spin.plugins.plugin_utils import clients, graph, memory
 from ansible_collections.multicompute.spin.plugins.plugin_utils.execution import (
     Execution,
     Outcome,
@@ -24,7 +26,11 @@ from ansible_collections.multicompute.spin.plugins.plugin_utils.schedule import 
 display = Display()
 
 # Ansible's main process imports this file before it forks the worker of the first graph.
-warm.load_client_code()
+gc.disable()
+clients.prepare()
+# What is there now stays to the end: no collection of Ansible's need look at it again.
+gc.freeze()
+gc.enable()
 
 # What a task of the file would inherit from an import_tasks in this place.
 INHERITED = (
@@ -39,6 +45,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        # A collection would touch, and so copy, all of the memory that this worker and its forks
+        # share with Ansible's main process. The worker ends with this task.
+        gc.disable()
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
                 "file": {"type": "str"},
@@ -52,31 +61,41 @@ class ActionModule(ActionBase):
         if arguments["jobs"] < 1:
             raise AnsibleError(f"jobs is {arguments['jobs']}: set 1 or more")
         execution = Execution(self._task, task_vars or {}, self._play_context, self._loader)
-        nodes = graph.build(self._tasks(arguments, execution), _variables_by_role(execution))
-        store = memory.Store(
-            [
-                [node.task.get_path() for node in nodes],
-                execution.host.name,
-                execution.task_vars.get("ansible_inventory_sources"),
-                self._task.check_mode,
-            ]
-        )
         environment: dict[str, str] = {}
         self._compute_environment_string(environment)
         parallel = self._templar.template(execution.task_vars.get("multicompute_task_graph", True))
+        store = memory.Store(self._identity(arguments, execution))
         known = store.load() if parallel else {}
-        schedule = Schedule(nodes, execution, self._shared_loader_obj, environment, known)
-        if parallel:
-            schedule.run(arguments["jobs"])
-            store.save(schedule.memories_of_this_run())
-        else:
-            schedule.run_one_by_one()
+        # It reads while the tasks are loaded.
+        with memory.reading_again(known, environment) as reader:
+            nodes = graph.build(self._tasks(arguments, execution), _variables_by_role(execution))
+            schedule = Schedule(
+                nodes, execution, self._shared_loader_obj, environment, known, reader
+            )
+            if parallel:
+                schedule.run(arguments["jobs"])
+                store.save(schedule.memories_of_this_run())
+            else:
+                schedule.run_one_by_one()
         _show_critical_path(nodes, schedule.outcomes)
         # The strategy gives facts of this action the precedence of registered variables. Callback
         # plugins go on to call the task by the name that it had.
         self._task.name = self._task.get_name()
         self._task.action = "ansible.builtin.set_fact"
         return _summary(nodes, schedule.outcomes, execution)
+
+    def _identity(self, arguments: dict[str, Any], execution: Execution) -> list[Any]:
+        """The same for two runs that may have the same tasks."""
+        item = execution.task_vars.get("ansible_loop_var")
+        return [
+            arguments["roles"] or [os.path.dirname(self._task.get_path()), arguments["file"]],
+            arguments["tasks_from"],
+            execution.task_vars.get(item),
+            [sorted(execution.play.only_tags), sorted(execution.play.skip_tags)],
+            execution.host.name,
+            execution.task_vars.get("ansible_inventory_sources"),
+            self._task.check_mode,
+        ]
 
     def _tasks(self, arguments: dict[str, Any], execution: Execution) -> list[Task]:
         """What import_tasks or import_role would put here, without what the tags leave out."""

@@ -80,7 +80,9 @@ class Execution:
 
     def execute(self, node: Node, loaders: Any) -> Outcome:
         """Runs the task; the loaders say how its module runs."""
-        task = node.task.copy()
+        # Running it renders its own attributes alone, not what it inherits.
+        task = node.task.copy(exclude_parent=True)
+        task._parent = node.task._parent
         result = TaskExecutor(
             self.host,
             task,

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ DEEDS = (
         "os.symlink",
     ),
     *("os.truncate", "os.utime", "socket.bind", "socket.sendto", "sqlite3."),
+)
+# Folders of Python and of what is installed for it.
+PLACES_OF_CODE = tuple(
+    os.path.join(place, "")
+    for name, place in sysconfig.get_paths().items()
+    if name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
 
@@ -264,19 +271,9 @@ class Recording:
         return Memory(key, ended, self.reads, self.files, loaded_code())
 
 
-@functools.cache
-def _places_of_code() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple(
-        os.path.join(paths[name], "") for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    )
-
-
 def _is_code(path: Any) -> bool:
     name = _absolute(path)
-    return (
-        name.endswith((".py", ".pyc")) or name.startswith(_places_of_code()) or _is_bytecode(path)
-    )
+    return name.endswith((".py", ".pyc")) or name.startswith(PLACES_OF_CODE) or _is_bytecode(path)
 
 
 def _is_bytecode(path: Any) -> bool:
@@ -289,9 +286,9 @@ def _absolute(path: Any) -> str:
 
 
 def read_again(
-    send: warm.Send, memories: Mapping[int, Memory], environment: dict[str, str]
+    send: warm.Send, memories: Mapping[str, Memory], environment: dict[str, str]
 ) -> None:
-    """Sends, for each position as it is known, whether all that was read still reads the same."""
+    """Sends, for each name as it is known, whether all that was read still reads the same."""
     os.environ.update(environment)
     session = boto3.session.Session()
 
@@ -311,22 +308,39 @@ def read_again(
         except ClientError as error:
             return read.answer == error.response["Error"]["Code"]
 
-    def check(position: int) -> None:
-        memory = memories[position]
+    def check(name: str) -> None:
+        memory = memories[name]
         try:
             good = (
-                all(size_and_time(name) == was for name, was in memory.code.items())
-                and all(digest_of_file(name) == was for name, was in memory.files.items())
+                all(size_and_time(path) == was for path, was in memory.code.items())
+                and all(digest_of_file(path) == was for path, was in memory.files.items())
                 and all(same(read) for read in memory.reads)
             )
         except Exception:
             # Whatever is wrong, the module will meet it and say it.
             good = False
-        send((position, good))
+        send((name, good))
 
     with ThreadPoolExecutor(READERS) as readers:
-        for position in memories:
-            readers.submit(check, position)
+        for name in memories:
+            readers.submit(check, name)
+
+
+@contextlib.contextmanager
+def reading_again(
+    memories: Mapping[str, Memory], environment: dict[str, str]
+) -> Iterator[Connection | None]:
+    """A process that does so, as long as its answers are wanted; none if nothing is remembered."""
+    if not memories:
+        yield None
+        return
+    answers, process = warm.start_fork(read_again, memories, environment)
+    try:
+        yield answers
+    finally:
+        process.terminate()
+        process.join()
+        answers.close()
 
 
 def forget() -> None:

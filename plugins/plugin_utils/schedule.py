@@ -48,15 +48,18 @@ class Schedule:
         loaders: Any,
         environment: dict[str, str],
         known: Mapping[str, memory.Memory],
+        reader: Connection | None = None,
     ) -> None:
         self.nodes = nodes
         self.execution = execution
         self.loaders = loaders
         self.environment = environment
-        self.memories = {n.position: known[n.name] for n in nodes if n.name in known}
+        # Memories by the node's name, and the process that reads again what they hold.
+        self.known = known
+        self.reader = reader
         self.outcomes: dict[int, Outcome] = {}
-        # Positions whose reads answered as remembered or otherwise, as far as is known yet.
-        self.same: dict[int, bool] = {}
+        # Whose reads answered as remembered, and whose otherwise, as far as is known yet.
+        self.same: dict[str, bool] = {}
         self.running: dict[Connection, Running] = {}
         self.sorter = TopologicalSorter({node.position: node.needs for node in nodes})
 
@@ -71,7 +74,7 @@ class Schedule:
 
     def run(self, jobs: int) -> None:
         self.sorter.prepare()
-        reader = self._start_reader()
+        reader = [self.reader] if self.reader else []
         waiting: list[int] = []
         parent = os.getppid()
         try:
@@ -95,28 +98,20 @@ class Schedule:
             for running in self.running.values():
                 running.process.terminate()
 
-    def _start_reader(self) -> list[Connection]:
-        """The process that reads again what is remembered, if anything is."""
-        if not self.memories:
-            return []
-        return [warm.start_fork(memory.read_again, self.memories, self.environment)[0]]
-
     def _take_answer(self, reader: Connection) -> bool:
         """Whether there may be more."""
         try:
-            position, same = reader.recv()
+            name, same = reader.recv()
         except EOFError:
-            for position in self.memories:
-                self.same.setdefault(position, False)
+            self.same = dict.fromkeys(self.known, False) | self.same
             return False
-        self.same[position] = same
+        self.same[name] = same
         return True
 
     def _startable(self, waiting: Sequence[int], jobs: int) -> Iterator[int]:
         for position in list(waiting):
-            if len(self.running) < jobs and (
-                position not in self.memories or position in self.same
-            ):
+            name = self.nodes[position].name
+            if len(self.running) < jobs and (name not in self.known or name in self.same):
                 yield position
 
     def _start(self, node: Node) -> None:
@@ -136,8 +131,8 @@ class Schedule:
             return left_out(node)
         if node.task.action in LOCAL:
             return self.execution.execute(node, self.loaders)
-        if self.same.get(node.position) and self._is_untouched(node):
-            remembered = self.memories[node.position]
+        if self.same.get(node.name) and self._is_untouched(node):
+            remembered = self.known[node.name]
             recall = functools.partial(memory.recall, remembered)
             with contextlib.suppress(memory.Forgotten):
                 loaders = warm.warm_loaders(self.loaders, recall, memory.forget)

@@ -3,14 +3,13 @@
 """Runs unchanged modules in forks of a process that has loaded what they need.
 
 The action plugin imports this file in Ansible's main process. All workers are forks of that, and so
-have boto3 and botocore's models for nothing.
+have what it loads for nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import importlib
 import io
 import json
@@ -28,14 +27,12 @@ from ansible.executor.module_common import _BuiltModule
 from ansible.module_utils import _internal as module_internal
 from ansible.module_utils import basic
 from ansible.module_utils._internal._ansiballz import _loader as ansiballz
-from ansible.module_utils.common.json import Direction, get_module_encoder
-
-try:
-    import boto3
-    import botocore.session
-except ImportError:
-    # Modules that need them say so themselves.
-    boto3 = None
+from ansible.module_utils.common.json import (
+    Direction,
+    get_module_decoder,
+    get_module_encoder,
+)
+from ansible_collections.multicompute.spin.plugins.plugin_utils import clients
 
 Send = Callable[[Any], None]
 # rc, stdout and stderr of a module.
@@ -44,22 +41,11 @@ Ended = dict[str, Any]
 RunModule = Callable[[str, dict[str, Any], dict[str, str]], Ended]
 
 PROFILE = "legacy"
+encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
+# Loads what a module says its result with, and what Ansible reads it by.
+get_module_encoder(PROFILE, Direction.MODULE_TO_CONTROLLER)
+get_module_decoder(PROFILE, Direction.MODULE_TO_CONTROLLER)
 fork = multiprocessing.get_context("fork")
-
-if boto3 is not None:
-    # Each session would parse the models of its services anew; one loader parses them once.
-    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
-
-
-def load_client_code(services: tuple[str, ...] = ("ec2",)) -> None:
-    """Makes clients that nobody uses: what the first of a process loads, its forks have."""
-    if boto3 is None:
-        return
-    session = boto3.session.Session(
-        aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1"
-    )
-    for service in services:
-        session.client(service)
 
 
 def python_name(module_fqcn: str) -> str:
@@ -74,12 +60,12 @@ def load_module(module_fqcn: str) -> None:
     """What one process has imported, its forks need not."""
     # Why it can't be imported, the run of the module says.
     with contextlib.suppress(Exception):
-        importlib.import_module(python_name(module_fqcn))
+        module = importlib.import_module(python_name(module_fqcn))
+        clients.prepare(clients.services_of(module))
 
 
 def run_main(module_fqcn: str, arguments: dict[str, Any], environment: dict[str, str]) -> Ended:
     """Runs the module as AnsiballZ would, in this process: a fork that runs no other module."""
-    encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode()
     basic._ANSIBLE_PROFILE = PROFILE
     before = sys.stdout, sys.stderr, os.environ.copy()
@@ -115,8 +101,6 @@ def start_fork(function: Any, *arguments: Any) -> tuple[Connection, Any]:
 
 def _child(receiver: Connection, sender: Connection, function: Any, *arguments: Any) -> None:
     receiver.close()
-    # A collection would touch, and so copy, all of the memory that the fork shares.
-    gc.disable()
     # The worker's own handlers would signal the worker's group once more from here.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

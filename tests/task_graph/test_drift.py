@@ -331,6 +331,32 @@ def test_another_region_or_account_is_asked_anew(reads: Any, place: Place) -> No
     assert reads(READS, "-e", "region=ap-south-1") == (ran, "000000000000", "ap-south-1")
 
 
+APART = """
+- {name: Defaults, amazon.aws.aws_caller_info: {}, register: who}
+- name: Environment
+  amazon.aws.aws_caller_info:
+  environment: {AWS_ACCESS_KEY_ID: "333333333333"}
+  register: by_environment
+- name: Arguments
+  amazon.aws.aws_caller_info: {access_key: "444444444444", secret_key: secret-of-task}
+  register: by_arguments
+- {name: Zones, amazon.aws.aws_az_info: {region: eu-north-1}, register: zones}
+- name: Said
+  ansible.builtin.assert:
+    that:
+      - who.account == "000000000000"
+      - by_environment.account == "333333333333"
+      - by_arguments.account == "444444444444"
+"""
+
+
+def test_tasks_of_one_run_ask_each_whom_it_says(reads: Any) -> None:
+    for _ in range(2):
+        states, account, region = reads(APART)
+        assert set(states.values()) <= {"ok", "remembered"}, states
+        assert (account, region) == ("000000000000", "eu-north-1")
+
+
 def test_a_file_that_a_module_reads_and_its_code_are_looked_at(
     reads: Any, place: Place, layers: Deployment
 ) -> None:

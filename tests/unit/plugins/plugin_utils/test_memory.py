@@ -325,9 +325,9 @@ def test_what_is_not_remembered(given: dict[str, Any]) -> None:
 
 
 def _same(known: memory.Memory) -> bool:
-    answers: list[tuple[int, bool]] = []
-    memory.read_again(answers.append, {7: known}, {})
-    assert [position for position, _same in answers] == [7]
+    answers: list[tuple[str, bool]] = []
+    memory.read_again(answers.append, {"node": known}, {})
+    assert [name for name, _same in answers] == ["node"]
     return answers[0][1]
 
 
