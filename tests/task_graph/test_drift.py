@@ -124,7 +124,7 @@ def rule(client: Client) -> None:
 
 
 def rule_healed(client: Client) -> bool:
-    return [rule["FromPort"] for rule in _group(client)["IpPermissions"]] == [8000]
+    return {rule["FromPort"] for rule in _group(client)["IpPermissions"]} == {8000, 8001}
 
 
 def policy(client: Client) -> None:

@@ -192,7 +192,7 @@ def find_group(vpc_id: str, name: str) -> Record | None:
 
 
 def group(
-    vpc_id: str, name: str, use: str, port: int, source: str | None, outbound: bool = True
+    vpc_id: str, name: str, use: str, ports: list[int], source: str | None, outbound: bool = True
 ) -> str:
     ec2 = client("ec2")
     there = find_group(vpc_id, name)
@@ -211,8 +211,8 @@ def group(
     identity = {"GroupId": there["GroupId"]}
     if not there["IpPermissions"]:
         peers = {"UserIdGroupPairs": [{"GroupId": source}]} if source else {"IpRanges": OPEN}
-        rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **peers}
-        change(ec2.authorize_security_group_ingress, **identity, IpPermissions=[rule])
+        rules = [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **peers} for port in ports]
+        change(ec2.authorize_security_group_ingress, **identity, IpPermissions=rules)
     if there["IpPermissionsEgress"] and not outbound:
         rules = [{"IpProtocol": "-1", "IpRanges": OPEN}]
         change(ec2.revoke_security_group_egress, **identity, IpPermissions=rules)
@@ -416,10 +416,12 @@ def present() -> Iterator[Future[Any]]:
     out = after(gateway, network)
     yield after(routes, network, out, *public)
     clients = after(
-        group, network, "load-balancer", "Clients to the load balancer", int(PORT), None
+        group, network, "load-balancer", "Clients to the load balancer", [int(PORT)], None
     )
-    servers = after(group, network, "servers", "Load balancer to the servers", 8000, clients)
-    storage = after(group, network, "storage", "Servers to the file system", 2049, servers, False)
+    servers = after(
+        group, network, "servers", "Load balancer to the servers", [8000, 8001], clients
+    )
+    storage = after(group, network, "storage", "Servers to the file system", [2049], servers, False)
     yield after(mount_targets, share, storage, *private)
     yield after(listener, after(balancer, clients, out, *public))
 
