@@ -1,9 +1,11 @@
 # Thin front of scripts/setup, ansible-playbook and pytest: each target can be typed by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup site status destroy test unit e2e lint bench molecule
+.PHONY: help setup site status destroy test unit e2e lint sanity bench molecule
 # Doubles Ansible's start when set.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# mypy looks at nothing in site-packages.
+TYPED := .cache/types/ansible_collections/multicompute
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +32,12 @@ lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dock
 	find molecule runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
 	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts | xargs -0 shellcheck
 	antsibull-changelog lint
+	mkdir -p $(TYPED) && ln -sfn $(CURDIR) $(TYPED)/spin
+	MYPYPATH=.cache/types mypy -p ansible_collections.multicompute.spin.plugins
 	ansible-lint --offline --profile production
+
+sanity: setup ## what ansible-test, antsibull-docs and galaxy-importer say of the collection
+	scripts/sanity
 
 # One scenario after the other: check, converge, idempotence, verify, then uninstall or bake anew, and verify again.
 molecule: setup ## whole machines: three distributions, an EC2 instance that builds the app, images that Packer bakes

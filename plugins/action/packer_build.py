@@ -58,7 +58,7 @@ def follow(log: Path, ended: threading.Event) -> None:
             continue
         with log.open("rb") as file:
             file.seek(position)
-            whole, newline, _ = file.read().rpartition(b"\n")
+            whole, newline, _unused = file.read().rpartition(b"\n")
         position += len(whole + newline)
         show(whole.decode(errors="replace"))
 

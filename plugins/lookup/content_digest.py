@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: content_digest
 short_description: One digest of files and directories
 version_added: 1.0.0
-author: The multicompute.spin authors
+author: The multicompute.spin authors (@multicompute)
 description:
   - SHA-256 over the names and contents of files. Owners, times and where the files are leave it as
     it is.

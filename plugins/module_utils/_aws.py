@@ -70,9 +70,10 @@ class _Retry(AWSRetry):
 class Api:
     """One AWS service as a module uses it: calls are retried, failures end the module."""
 
-    def __init__(self, module: AnsibleAWSModule, service: str) -> None:
+    def __init__(self, module: AnsibleAWSModule, service: str, **config: Any) -> None:
+        """`config` is for botocore, where its defaults do not fit."""
         self.module = module
-        self.client = module.client(service)
+        self.client = module.client(service, aws_config=config)
 
     def call(
         self,
@@ -136,6 +137,7 @@ class Api:
     ) -> NoReturn:
         advice = self._advice(error, special or {})
         self.module.fail_json_aws(error, msg=f"Could not {doing}" + (f" ({advice})" * bool(advice)))
+        raise AssertionError  # the module has ended
 
     def _guard(
         self,
@@ -197,6 +199,7 @@ def finish(
     if module._diff:
         result["diff"] = {"before": before, "after": after}
     module.exit_json(changed=before != after, **result)
+    raise AssertionError  # the module has ended
 
 
 def _code_and_message(response: Mapping[str, Any]) -> tuple[str, str]:

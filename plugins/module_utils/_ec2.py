@@ -33,7 +33,7 @@ def tagged(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
 
 def set_tags(api: Api, resource_id: str, old: Mapping[str, str], tags: Mapping[str, str]) -> None:
     changed, removed = compare_aws_tags(dict(old), dict(tags))
-    of = {"Resources": [resource_id]}
+    of: dict[str, Any] = {"Resources": [resource_id]}
     if removed:
         keys = [{"Key": key} for key in removed]
         api.call("delete_tags", f"remove tags of {resource_id}", Tags=keys, **of)

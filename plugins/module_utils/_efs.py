@@ -29,7 +29,7 @@ def wanted_tags(params: Options, current: dict[str, str]) -> dict[str, str]:
 
 def set_tags(api: Api, resource_id: str, old: dict[str, str], tags: dict[str, str]) -> None:
     changed, removed = compare_aws_tags(old, tags)
-    of = {"ResourceId": resource_id}
+    of: Options = {"ResourceId": resource_id}
     if removed:
         api.call("untag_resource", f"remove tags of {resource_id}", TagKeys=removed, **of)
     if changed:

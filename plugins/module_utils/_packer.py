@@ -1,12 +1,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `packer -machine-readable` says: lines of `time,target,type,data...`."""
+"""Packer's process, and what it says: lines of `time,target,type,data...`."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # In front of what is said for people: `==> amazon-ebs.spin: ` or `    amazon-ebs.spin: `
@@ -79,7 +84,7 @@ def identified(build: str, id_: str) -> Iterator[dict[str, Any]]:
         yield {"region": None, "id": id_}
         return
     for pair in id_.split(","):  # <region>:<AMI>,<region>:<AMI>
-        region, _, ami = pair.partition(":")
+        region, _unused, ami = pair.partition(":")
         yield {"region": region, "id": ami}
 
 
@@ -121,3 +126,36 @@ def temporary(said: list[Record]) -> Temporary:
             if match := re.match(pattern, text):
                 names.append(match[1])
     return made
+
+
+def run_to_end(
+    command: list[str], environment: Mapping[str, str], log: Path, timeout: float, grace: float
+) -> int | None:
+    """Exit status, None if it took more than `timeout` seconds. Neither the process nor a child of
+    it outlives the call."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            stop(process, grace)
+
+
+def stop(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Let Packer take back what it made; then end what is left of it and of its children."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
@@ -117,7 +117,7 @@ def group_entry(group: str) -> dict[str, str]:
     return {"UserId": owner, "GroupId": rest.partition("/")[0]} if foreign else {"GroupId": group}
 
 
-def port_ranges(protocol: str, option: Options) -> list[tuple[int | None, int | None]]:
+def port_ranges(protocol: str, option: Options) -> Sequence[tuple[int | None, int | None]]:
     first, last = option["from_port"], option["to_port"]
     if protocol in WITH_TYPES:
         kind = first if option["icmp_type"] is None else option["icmp_type"]

@@ -75,6 +75,13 @@ WAITERS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             ),
         ],
     ),
+    "provisioned_concurrency_ready": (
+        "GetProvisionedConcurrencyConfig",
+        [
+            _path("failure", "Status == 'FAILED'"),
+            _path("success", "Status == 'READY'"),
+        ],
+    ),
     # EC2 adds the rule that lets everything out a moment after the group; botocore's waiter ends
     # before that.
     "security_group_complete": (

@@ -80,10 +80,12 @@ attributes:
   idempotent:
     description: Changes nothing when the file of the pinned archive is installed as asked for.
     support: full
+  platform:
+    platforms: posix
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 """
 
 EXAMPLES = r"""
@@ -184,11 +186,11 @@ def opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
             with zipfile.ZipFile(archive) as bundle, bundle.open(member) as file:
                 yield file
         else:
-            with tarfile.open(archive) as bundle:
-                file = bundle.extractfile(member)
-                if file is None:
+            with tarfile.open(archive) as tar:
+                found = tar.extractfile(member)
+                if found is None:
                     raise KeyError(member)
-                yield file
+                yield found
     except KeyError as error:
         raise ArchiveError(f"the archive holds no file {member!r}") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
@@ -227,7 +229,7 @@ def strip(binary: Path) -> None:
         (table,) = struct.unpack_from("<Q", header, 32)
         size, count = struct.unpack_from("<HH", header, 54)
         file.seek(table)
-        segments = [struct.unpack("<8xQ16xQ", file.read(size)[:40]) for _ in range(count)]
+        segments = [struct.unpack("<8xQ16xQ", file.read(size)[:40]) for _unused in range(count)]
         file.truncate(max(offset + length for offset, length in segments))
         # Names neither the place nor the number of sections any more.
         file.seek(40)
@@ -253,7 +255,7 @@ def verify_signature(module: AnsibleModule, archive: Path, binary: Path) -> bool
     command += ["--certificate", str(extract(archive, signature["certificate"], work / "cert"))]
     command += ["--certificate-identity", signature["identity"]]
     command += ["--certificate-oidc-issuer", signature["issuer"], str(binary)]
-    code, _, complaint = module.run_command(command)
+    code, _unused, complaint = module.run_command(command)
     if code != 0:
         raise ArchiveError(
             f"cosign does not find {module.params['member']} signed by {signature['identity']}, "
@@ -306,7 +308,8 @@ def main() -> None:
     params = module.params
     path = Path(params["path"])
     before = installed(path)
-    changed = not wanted(params).items() <= before.items()
+    same = wanted(params).items() <= before.items()
+    changed = not same
     made = {"sha256": before.get("sha256", ""), "signature_verified": False}
     if changed and module.check_mode:
         made["sha256"] = ""

@@ -17,7 +17,7 @@ description:
     and a deletion outlasts network interfaces that AWS is still removing.
   - New rules are added before old ones are removed, so that no request is refused in between.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description:

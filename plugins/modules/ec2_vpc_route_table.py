@@ -16,7 +16,7 @@ description:
     longer. It shows differences, predicts a new table in full, removes IPv6 routes that are not
     wanted, and moves a subnet from one table to the other without a moment in the main one.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   vpc_id:
     description: The VPC of the table. Required unless an ID is given to delete.

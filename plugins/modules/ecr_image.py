@@ -15,7 +15,7 @@ description:
   - The registry's password is fetched for the push and goes from memory to the engine. No
     C(docker login) is needed, and none is left behind.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   source:
     description: The local image, with its tag.

@@ -12,7 +12,7 @@ description:
   - Creates, changes and deletes a private repository of Amazon ECR.
   - The images are encrypted by ECR with AES-256, which is what ECR does by default.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description:

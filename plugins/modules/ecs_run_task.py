@@ -13,7 +13,7 @@ description:
   - C(community.aws.ecs_task) returns when the task runs, does not look at its exit code, and takes
     a running task of the same family for its own.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   cluster:
     description: Name or ARN of the cluster.
@@ -107,6 +107,7 @@ log:
   sample: ['{"changed": true, "active": "1.0.0"}']
 """
 
+import uuid
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -122,6 +123,8 @@ def run_request(params: dict[str, Any]) -> dict[str, Any]:
         "cluster": params["cluster"],
         "taskDefinition": params["task_definition"],
         "launchType": "FARGATE",
+        # Tried again after a lost answer, the request starts nothing twice.
+        "clientToken": str(uuid.uuid4()),
         "count": 1,
         "networkConfiguration": {
             "awsvpcConfiguration": {

@@ -389,12 +389,15 @@ def read(api: Api, arn: str) -> tuple[Options, dict[str, str]]:
 
 
 def register(api: Api, request: Options, tags: dict[str, str]) -> Options:
-    answer = api.call(
+    tagged: Options = {"tags": tag_list(tags)} if tags else {}
+    # ECS knows no token for a repeated request: when an answer is lost, botocore must not ask
+    # again, and the next run finds what was registered.
+    answer = Api(api.module, "ecs", retries={"total_max_attempts": 1}).call(
         "register_task_definition",
         f"register a revision of {request['family']}",
         retry_on=["Too many concurrent attempts to create a new revision"],
         **request,
-        **({"tags": tag_list(tags)} if tags else {}),
+        **tagged,
     )
     return answer["taskDefinition"]
 

@@ -355,6 +355,7 @@ def refuse(
         "the present value, create one with another name, or replace this one with "
         "recreate: true."
     )
+    raise AssertionError  # the module has ended
 
 
 def placeholder(api: Api) -> Options:

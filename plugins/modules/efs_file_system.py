@@ -272,6 +272,7 @@ mount_targets:
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -560,7 +561,8 @@ def set_backup(api: Api, file_system_id: str, _old: Any, backup: bool) -> None:
 
 
 def set_policy(api: Api, file_system_id: str, _old: Any, policy: Options) -> None:
-    operation, params = "delete_file_system_policy", {}
+    operation = "delete_file_system_policy"
+    params: Options = {}
     if policy:
         operation, params = "put_file_system_policy", {"Policy": json.dumps(policy)}
     api.call(
@@ -643,7 +645,7 @@ def wait(api: Api, waiter: str, file_system_id: str, state: str) -> None:
 
 
 # In the order in which they work: Archive needs elastic throughput, for example.
-SETTERS = {
+SETTERS: dict[str, Callable[[Api, str, Any, Any], None]] = {
     "lifecycle_policies": set_lifecycle,
     "backup": set_backup,
     "policy": set_policy,

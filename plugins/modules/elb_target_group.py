@@ -14,7 +14,7 @@ description:
     and have to be healthy before the others are taken out, and the module ends when those have
     answered their last requests. If the new ones do not become healthy, the others stay.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description:
@@ -484,7 +484,7 @@ class TargetGroup:
         self.health: list[dict[str, Any]] = []
 
     @property
-    def arn(self) -> dict[str, str]:
+    def arn(self) -> dict[str, Any]:
         return {"TargetGroupArn": self.group["TargetGroupArn"]}
 
     def ask(self, operation: str, doing: str, **params: Any) -> dict[str, Any]:

@@ -88,6 +88,79 @@ options:
         it back. Tasks that do so for several hosts need C(throttle=1).
     type: bool
     default: true
+  redirect:
+    description:
+      - Sends every client elsewhere instead, for example from HTTP to HTTPS. Contradicts
+        O(target_groups). What is not set is as in the request.
+      - A listener that redirects goes on to do so until it has O(target_groups).
+    type: dict
+    suboptions:
+      protocol:
+        description: Protocol of the new address.
+        type: str
+        choices: [HTTP, HTTPS]
+      host:
+        description: Host of the new address.
+        type: str
+      port:
+        description: Port of the new address. Give it with another O(redirect.protocol).
+        type: str
+      path:
+        description: Path of the new address, beginning with V(/).
+        type: str
+      query:
+        description: Query of the new address, without the question mark.
+        type: str
+      status_code:
+        description: Whether clients may keep it in mind (V(HTTP_301)) or not (V(HTTP_302)).
+        type: str
+        choices: [HTTP_301, HTTP_302]
+        default: HTTP_301
+  rules:
+    description:
+      - Rules for requests that do not go by the weights of O(target_groups), such as those of
+        testers to a canary. Not set, the listener's rules are left as they are, and not read.
+      - An empty list removes all rules.
+    type: list
+    elements: dict
+    suboptions:
+      priority:
+        description: The rule of the lowest number that fits a request is taken, from 1 to 50000.
+        type: int
+        required: true
+      headers:
+        description:
+          - Patterns by name of header, one or a list of which one has to fit. C(*) and C(?) are
+            wildcards. If there are several headers, each has to fit.
+        type: dict
+      hosts:
+        description: Patterns of which the name of the host has to fit one.
+        type: list
+        elements: str
+      paths:
+        description: Patterns of which the path has to fit one.
+        type: list
+        elements: str
+      target_groups:
+        description: Where such requests go.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          target_group_arn:
+            description: The target group, by ARN.
+            type: str
+          target_group_name:
+            description: The target group, by name.
+            type: str
+          weight:
+            description: Share of these requests, from 0 to 999.
+            type: int
+            default: 1
+  purge_rules:
+    description: Whether rules of priorities that O(rules) does not name are removed, if it is set.
+    type: bool
+    default: true
   stickiness_duration:
     description:
       - For how many seconds a client stays with the target group that served it first, from 1 to
@@ -149,6 +222,27 @@ EXAMPLES = r"""
     target_groups:
       - target_group_name: demo-ec2
 
+- name: Send everybody from HTTP to HTTPS
+  multicompute.spin.elb_weighted_listener:
+    load_balancer_name: demo
+    port: 80
+    redirect:
+      protocol: HTTPS
+      port: "443"
+
+- name: Testers get the canary, all others do not
+  multicompute.spin.elb_weighted_listener:
+    load_balancer_name: demo
+    port: 443
+    target_groups:
+      - target_group_name: demo-ec2
+    rules:
+      - priority: 10
+        headers:
+          x-canary: always
+        target_groups:
+          - target_group_name: demo-ec2-arm64
+
 - name: Remove the listener
   multicompute.spin.elb_weighted_listener:
     load_balancer_name: demo
@@ -193,6 +287,27 @@ listener:
       description: What the listener does with a request for which it has no rule.
       type: str
       sample: forward
+    redirect:
+      description: Where clients are sent, or null.
+      type: dict
+      sample: null
+    rules:
+      description:
+        - Its rules by priority. C(other) says that a rule has conditions or actions that O(rules)
+          cannot express.
+      returned: if O(rules) is set
+      type: list
+      elements: dict
+      sample:
+        - priority: 10
+          headers: {x-canary: [always]}
+          hosts: []
+          paths: []
+          target_groups:
+            - target_group_arn: "arn:aws:elasticloadbalancing:eu-central-1:123456789012:\
+                targetgroup/demo-ec2-arm64/0123456789abcdef"
+              weight: 1
+          other: false
     target_groups:
       description: Target groups of the default action, sorted by ARN.
       type: list
@@ -220,167 +335,19 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     compare_aws_tags,
 )
 from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api, finish
-
-DEFAULT_SSL_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-MAX_WEIGHT = 999
-MAX_STICKINESS = 604800
-NEW_LISTENER: dict[str, Any] = {
-    "protocol": "HTTP",
-    "ssl_policy": None,
-    "certificates": [],
-    "default_action": "fixed-response",
-    "target_groups": [],
-    "stickiness_duration": 0,
-    "tags": {},
-}
-NO_TARGET_GROUP = {
-    "Type": "fixed-response",
-    "FixedResponseConfig": {
-        "StatusCode": "503",
-        "ContentType": "text/plain",
-        "MessageBody": "No target group is attached to this listener",
-    },
-}
-
-
-class OptionError(Exception):
-    """Options that contradict each other or what is there."""
-
-
-# What is there and what is wanted, in the form that the module returns: pure functions.
-
-
-def normalised(
-    listener: dict[str, Any], certificates: list[dict[str, Any]], tags: dict[str, str]
-) -> dict[str, Any]:
-    """A listener as AWS describes it, in ours."""
-    action = listener["DefaultActions"][-1]
-    forward = action.get("ForwardConfig", {})
-    groups = forward.get("TargetGroups", [])
-    if action["Type"] == "forward" and not groups:
-        groups = [{"TargetGroupArn": action["TargetGroupArn"]}]
-    stickiness = forward.get("TargetGroupStickinessConfig", {})
-    certificates = sorted(
-        certificates, key=lambda entry: (not entry.get("IsDefault"), entry["CertificateArn"])
-    )
-    return {
-        "port": listener["Port"],
-        "protocol": listener["Protocol"],
-        "ssl_policy": listener.get("SslPolicy"),
-        "certificates": [entry["CertificateArn"] for entry in certificates],
-        "default_action": action["Type"],
-        "target_groups": as_list(
-            {group["TargetGroupArn"]: group.get("Weight", 1) for group in groups}
-        ),
-        "stickiness_duration": stickiness.get("DurationSeconds", 0)
-        if stickiness.get("Enabled")
-        else 0,
-        "tags": tags,
-    }
-
-
-def as_list(weights: dict[str, int]) -> list[dict[str, Any]]:
-    return [{"target_group_arn": arn, "weight": weights[arn]} for arn in sorted(weights)]
-
-
-def as_weights(target_groups: list[dict[str, Any]]) -> dict[str, int]:
-    return {group["target_group_arn"]: group["weight"] for group in target_groups}
-
-
-def weighted(
-    current: dict[str, int], named: dict[str, int | None], removed: set[str], purge: bool
-) -> dict[str, int]:
-    """The weights that the named groups, and those kept beside them, shall have."""
-    kept = {} if purge else current
-    members = {*kept, *named} - removed
-    weights = {}
-    for arn in members:
-        given = named.get(arn)
-        weights[arn] = current.get(arn, 0) if given is None else given
-    if weights and not any(weights.values()):
-        free = [arn for arn in members if named.get(arn) is None]
-        if not free:
-            raise OptionError(
-                "all weights of target_groups are 0, so nothing would answer: give one of them a "
-                "weight of 1 or more"
-            )
-        weights.update(dict.fromkeys(free, 1))
-    return weights
-
-
-def wanted(
-    params: dict[str, Any], current: dict[str, Any], named: dict[str, int | None], removed: set[str]
-) -> dict[str, Any]:
-    """The listener as it shall be; what the task does not say stays as it is."""
-    after = {**NEW_LISTENER, **current, "port": params["port"]}
-    for option in ("protocol", "ssl_policy", "stickiness_duration"):
-        if params[option] is not None:
-            after[option] = params[option]
-    if params["certificates"] is not None:
-        default, *others = params["certificates"] or [None]
-        after["certificates"] = [default, *sorted(set(others) - {default})] if default else []
-    secure(params, after)
-    weights = weighted(
-        as_weights(after["target_groups"]), named, removed, params["purge_target_groups"]
-    )
-    after["target_groups"] = as_list(weights)
-    if weights:
-        after["default_action"] = "forward"
-    elif after["default_action"] == "forward":
-        after["default_action"] = NEW_LISTENER["default_action"]
-    if not weights:
-        after["stickiness_duration"] = 0
-    if params["tags"] is not None:
-        aws_own = {key: value for key, value in after["tags"].items() if key.startswith("aws:")}
-        kept = aws_own if params["purge_tags"] else after["tags"]
-        after["tags"] = {**kept, **{key: str(value) for key, value in params["tags"].items()}}
-    return after
-
-
-def secure(params: dict[str, Any], after: dict[str, Any]) -> None:
-    """Certificates and policy belong to HTTPS alone."""
-    if after["protocol"] == "HTTPS":
-        after["ssl_policy"] = after["ssl_policy"] or DEFAULT_SSL_POLICY
-        if not after["certificates"]:
-            raise OptionError("an HTTPS listener needs certificates")
-        return
-    if params["certificates"] or params["ssl_policy"]:
-        raise OptionError("certificates and ssl_policy need protocol HTTPS")
-    after.update(ssl_policy=None, certificates=[])
-
-
-def check_options(params: dict[str, Any]) -> None:
-    for group in params["target_groups"]:
-        weight = group["weight"]
-        if weight is not None and not 0 <= weight <= MAX_WEIGHT:
-            name = group["target_group_arn"] or group["target_group_name"]
-            raise OptionError(f"weight of {name} is {weight}, it must be 0 to {MAX_WEIGHT}")
-    duration = params["stickiness_duration"]
-    if duration is not None and not 0 <= duration <= MAX_STICKINESS:
-        raise OptionError(f"stickiness_duration is {duration}, it must be 0 to {MAX_STICKINESS}")
-
-
-def default_action(listener: dict[str, Any]) -> dict[str, Any]:
-    if not listener["target_groups"]:
-        return NO_TARGET_GROUP
-    stickiness: dict[str, Any] = {"Enabled": bool(listener["stickiness_duration"])}
-    if stickiness["Enabled"]:
-        stickiness["DurationSeconds"] = listener["stickiness_duration"]
-    return {
-        "Type": "forward",
-        "ForwardConfig": {
-            "TargetGroups": [
-                {"TargetGroupArn": group["target_group_arn"], "Weight": group["weight"]}
-                for group in listener["target_groups"]
-            ],
-            "TargetGroupStickinessConfig": stickiness,
-        },
-    }
-
-
-def name_of(target_group_arn: str) -> str:
-    return target_group_arn.split("/")[1] if "/" in target_group_arn else ""
-
+from ansible_collections.multicompute.spin.plugins.module_utils._listeners import (
+    OptionError,
+    as_weights,
+    check_options,
+    default_action,
+    described_rules,
+    name_of,
+    normalised,
+    rule_request,
+    wanted,
+    wanted_rules,
+)
+from ansible_collections.multicompute.spin.plugins.module_utils._tags import TAG_OPTIONS
 
 # What is asked of AWS.
 
@@ -499,7 +466,9 @@ def create(api: Api, load_balancer: str, after: dict[str, Any]) -> str:
 
 def modify(api: Api, arn: str, before: dict[str, Any], after: dict[str, Any]) -> None:
     changes: dict[str, Any] = {}
-    if any(before[key] != after[key] for key in ("target_groups", "stickiness_duration")):
+    if any(
+        before[key] != after[key] for key in ("redirect", "target_groups", "stickiness_duration")
+    ):
         changes["DefaultActions"] = [default_action(after)]
     if before["protocol"] != after["protocol"]:
         changes["Protocol"] = after["protocol"]
@@ -539,6 +508,80 @@ def change_tags(api: Api, arn: str, before: dict[str, str], after: dict[str, str
         api.call("remove_tags", doing, ResourceArns=[arn], TagKeys=removed)
 
 
+def read_rules(api: Api, listener: dict[str, Any] | None) -> dict[int, dict[str, Any]]:
+    """By priority; only asked for where the task speaks of rules."""
+    if not listener or api.module.params["rules"] is None:
+        return {}
+    rules = described_rules(rules_of(api, listener["ListenerArn"]))
+    return {priority: rules[priority] for priority in sorted(rules)}
+
+
+def rules_of(api: Api, listener_arn: str) -> list[dict[str, Any]]:
+    doing = f"read the rules of {listener_arn}"
+    return api.pages("describe_rules", "Rules", doing, ListenerArn=listener_arn)
+
+
+def identify_rules(api: Api, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules with the ARN of every target group."""
+    return [
+        rule
+        | {
+            "target_groups": [
+                group
+                | {
+                    "target_group_arn": group["target_group_arn"]
+                    or find_target_group(api, group["target_group_name"])
+                }
+                for group in rule["target_groups"]
+            ]
+        }
+        for rule in rules
+    ]
+
+
+def set_rules(
+    api: Api, listener_arn: str, before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]
+) -> None:
+    """New rules first, so that no request that has one meets none."""
+    changed = [priority for priority in after if before.get(priority) != after[priority]]
+    gone = sorted(before.keys() - after.keys())
+    if not changed and not gone:
+        return
+    existing = {
+        rule["Priority"]: rule["RuleArn"]
+        for rule in (rules_of(api, listener_arn) if before else [])
+    }
+    for priority in changed:
+        set_rule(api, listener_arn, existing.get(str(priority)), after[priority])
+    for priority in gone:
+        api.call(
+            "delete_rule",
+            f"delete the rule of priority {priority} of {listener_arn}",
+            missing=["RuleNotFound"],
+            RuleArn=existing[str(priority)],
+        )
+
+
+def set_rule(api: Api, listener_arn: str, rule_arn: str | None, rule: dict[str, Any]) -> None:
+    doing = f"set the rule of priority {rule['priority']} of {listener_arn}"
+    request = rule_request(rule)
+    if not rule_arn:
+        answer = api.call(
+            "create_rule",
+            doing,
+            # An earlier attempt, or another run, got through: it is set as wanted.
+            missing=["PriorityInUse"],
+            ListenerArn=listener_arn,
+            Priority=rule["priority"],
+            **request,
+        )
+        if answer:
+            return
+        present = rules_of(api, listener_arn)
+        rule_arn = next(r["RuleArn"] for r in present if r["Priority"] == str(rule["priority"]))
+    api.call("modify_rule", doing, RuleArn=rule_arn, **request)
+
+
 def present(
     api: Api, load_balancer: str | None, listener: dict[str, Any] | None, before: dict[str, Any]
 ) -> None:
@@ -547,9 +590,15 @@ def present(
     check_options(params)
     attached = list(as_weights(before.get("target_groups", [])))
     named, removed = identify(api, params["target_groups"], attached)
-    if not listener and params["target_groups"] and not named:
+    nothing = params["rules"] is None and not params["redirect"]
+    if not listener and params["target_groups"] and not named and nothing:
         finish(module, {}, {}, listener={})  # only removals, from nothing
     after = wanted(params, before, named, removed)
+    rules, new_rules = read_rules(api, listener), {}
+    if params["rules"] is not None:
+        new_rules = wanted_rules(identify_rules(api, params["rules"]), rules, params["purge_rules"])
+        before = before and before | {"rules": list(rules.values())}
+        after["rules"] = [new_rules[priority] for priority in sorted(new_rules)]
     if listener and len(listener["DefaultActions"]) > 1:
         raise OptionError("its default action authenticates users, which this module would undo")
     name = params["load_balancer_name"]
@@ -565,6 +614,8 @@ def present(
             modify(api, arn, before, after)
         else:
             arn = create(api, load_balancer, after)
+        if params["rules"] is not None:
+            set_rules(api, arn, rules, new_rules)
     result = {"listener_arn": arn, "load_balancer_arn": load_balancer, **after}
     finish(module, before, after, listener=result)
 
@@ -582,6 +633,9 @@ def absent(api: Api, listener: dict[str, Any] | None, before: dict[str, Any]) ->
 
 
 def main() -> None:
+    names = ("target_group_arn", "target_group_name")
+    named_group: dict[str, Any] = {name: {"type": "str"} for name in names}
+    one_name: dict[str, Any] = {"required_one_of": [names], "mutually_exclusive": [names]}
     module = AnsibleAWSModule(
         argument_spec={
             "load_balancer_arn": {"type": "str"},
@@ -595,8 +649,7 @@ def main() -> None:
                 "elements": "dict",
                 "default": [],
                 "options": {
-                    "target_group_arn": {"type": "str"},
-                    "target_group_name": {"type": "str"},
+                    **named_group,
                     "weight": {"type": "int"},
                     "state": {
                         "type": "str",
@@ -604,14 +657,45 @@ def main() -> None:
                         "default": "present",
                     },
                 },
-                "required_one_of": [("target_group_arn", "target_group_name")],
-                "mutually_exclusive": [("target_group_arn", "target_group_name")],
+                **one_name,
             },
             "purge_target_groups": {"type": "bool", "default": True},
+            "redirect": {
+                "type": "dict",
+                "options": {
+                    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"]},
+                    "host": {"type": "str"},
+                    "port": {"type": "str"},
+                    "path": {"type": "str"},
+                    "query": {"type": "str"},
+                    "status_code": {
+                        "type": "str",
+                        "choices": ["HTTP_301", "HTTP_302"],
+                        "default": "HTTP_301",
+                    },
+                },
+            },
+            "rules": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "priority": {"type": "int", "required": True},
+                    "headers": {"type": "dict"},
+                    "hosts": {"type": "list", "elements": "str"},
+                    "paths": {"type": "list", "elements": "str"},
+                    "target_groups": {
+                        "type": "list",
+                        "elements": "dict",
+                        "required": True,
+                        "options": {**named_group, "weight": {"type": "int", "default": 1}},
+                        **one_name,
+                    },
+                },
+            },
+            "purge_rules": {"type": "bool", "default": True},
             "stickiness_duration": {"type": "int"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "tags": {"type": "dict", "aliases": ["resource_tags"]},
-            "purge_tags": {"type": "bool", "default": True},
+            **TAG_OPTIONS,
         },
         required_one_of=[("load_balancer_arn", "load_balancer_name")],
         mutually_exclusive=[("load_balancer_arn", "load_balancer_name")],

@@ -125,10 +125,47 @@ options:
         description: Lowest level of Lambda's messages, with V(JSON) only.
         type: str
         choices: [DEBUG, INFO, WARN]
+  tracing_mode:
+    description: Whether calls are traced by X-Ray. V(PassThrough) if not set at creation.
+    type: str
+    choices: [Active, PassThrough]
+  dead_letter_arn:
+    description:
+      - ARN of the queue or topic that gets what an asynchronous call failed at. An empty text
+        removes it.
+    type: str
+  kms_key_arn:
+    description: ARN of the KMS key that encrypts the environment variables. Empty for AWS's own.
+    type: str
+  reserved_concurrent_executions:
+    description:
+      - How many calls may run at once, which no other function can use. V(0) stops all calls, V(-1)
+        ends the reservation. Not set, it is left as it is.
+    type: int
+  provisioned_concurrent_executions:
+    description:
+      - How many instances of the version behind O(alias) AWS keeps started, B(and bills), whether
+        they are called or not. V(0) ends it. Not set, it is left as it is.
+      - The module waits until they are ready, also after the alias has moved.
+    type: int
+  snap_start:
+    description:
+      - Lambda has no SnapStart for container images, so V(PublishedVersions) is refused before
+        anything is changed. The option is there for tasks that come from functions of archives.
+    type: str
+    choices: ["None", PublishedVersions]
   alias:
     description: Name of the alias that points to the published version.
     type: str
     default: live
+  alias_weight:
+    description:
+      - Share of the alias's calls, in percent, that the newest version gets, from 1 to 100. What
+        the alias called before keeps the rest. A later run with another share shifts the calls
+        further, and one with V(100) wholly. A version that is published meanwhile takes the place
+        of the newest one.
+    type: int
+    default: 100
   warm_up:
     description:
       - An event that a new version is called with before the alias points to it, so that its cold
@@ -196,6 +233,19 @@ EXAMPLES = r"""
       project: demo
   register: function
 
+- name: A tenth of the calls goes to the new image
+  multicompute.spin.lambda_container:
+    name: demo
+    image_uri: 123456789012.dkr.ecr.eu-central-1.amazonaws.com/demo@sha256:{{ new_digest }}
+    alias_weight: 10
+
+- name: Two started instances against cold starts, and never more than twenty at once
+  multicompute.spin.lambda_container:
+    name: demo
+    image_uri: 123456789012.dkr.ecr.eu-central-1.amazonaws.com/demo@sha256:{{ new_digest }}
+    provisioned_concurrent_executions: 2
+    reserved_concurrent_executions: 20
+
 - name: The function is gone
   multicompute.spin.lambda_container:
     name: demo
@@ -214,10 +264,17 @@ alias_arn:
   type: str
   sample: arn:aws:lambda:eu-central-1:123456789012:function:demo:live
 version:
-  description: The version that the alias points to, V(new) in check mode if one is published.
+  description:
+    - The newest version that the alias points to, V(new) in check mode if one is published.
   returned: O(state=present)
   type: str
   sample: "7"
+alias_versions:
+  description: The versions that the alias calls, the newest last, with their share in percent.
+  returned: O(state=present)
+  type: list
+  elements: dict
+  sample: [{version: "6", weight: 90}, {version: "7", weight: 10}]
 function:
   description: The function in the terms of the options.
   returned: O(state=present)
@@ -240,146 +297,80 @@ function:
         local_mount_path: /mnt/app
     image_config: {}
     logging_config: {log_format: Text, log_group: /demo/lambda}
+    tracing_mode: PassThrough
+    dead_letter_arn: ""
+    kms_key_arn: ""
+    reserved_concurrent_executions: -1
     status: Active
     tags: {project: demo}
 """
 
 import json
-import math
 import re
 from contextlib import suppress
-from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import compare_aws_tags
 from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api, finish
+from ansible_collections.multicompute.spin.plugins.module_utils._functions import (
+    CODE,
+    CONCURRENCY,
+    CONFIGURATION,
+    NEW,
+    Options,
+    age,
+    alias_request,
+    described,
+    differ,
+    remaining,
+    shares,
+    shown_shares,
+    wanted,
+    wanted_shares,
+)
 from ansible_collections.multicompute.spin.plugins.module_utils._shapes import (
     ShapeError,
-    option_name,
     text,
     to_api,
 )
-
-Options = dict[str, Any]
-
-CODE = ("image_uri", "architecture")
-CONFIGURATION = (
-    "description",
-    "environment",
-    "ephemeral_storage",
-    "file_system_configs",
-    "image_config",
-    "logging_config",
-    "memory_size",
-    "role",
-    "timeout",
-    "vpc_config",
+from ansible_collections.multicompute.spin.plugins.module_utils._tags import (
+    TAG_OPTIONS,
+    wanted_tags,
 )
-LEVELS = {"application_log_level", "system_log_level"}
-# The version that a run publishes; its number is known afterwards.
-NEW = "new"
+
 GONE = "ResourceNotFoundException"
 ANSWER_SHOWN = 1000
+NO_PROVISION = "ProvisionedConcurrencyConfigNotFoundException"
+# Options that the API has one level deeper.
+NESTED = {
+    "dead_letter_arn": ("dead_letter_config", "target_arn"),
+    "environment": ("environment", "variables"),
+    "ephemeral_storage": ("ephemeral_storage", "size"),
+    "tracing_mode": ("tracing_config", "mode"),
+}
 NOT_YET = (
     # IAM spreads a new role and its permissions within seconds.
     "The role defined for the function cannot be assumed",
     "The provided execution role does not have permissions",
     "not all are in the available life cycle state",
 )
+LIMITS = {
+    "alias_weight": (1, 100),
+    "ephemeral_storage": (512, 10240),
+    "memory_size": (128, 10240),
+    "provisioned_concurrent_executions": (0, 100000),
+    "reserved_concurrent_executions": (-1, 100000),
+    "timeout": (1, 900),
+}
 # Another update, by whomever, is under way.
 BUSY = (*NOT_YET, "ResourceConflictException")
-
-
-# What there is and what is wanted, in the same terms: pure functions.
-
-
-def described(function: Options) -> Options:
-    """What GetFunction answers; nothing gives the defaults of a new function."""
-    config = function.get("Configuration", {})
-    code = function.get("Code", {})
-    vpc = config.get("VpcConfig", {})
-    image_config = config.get("ImageConfigResponse", {}).get("ImageConfig", {})
-    failed = "Failed" in (config.get("State"), config.get("LastUpdateStatus"))
-    return {
-        "image_uri": code.get("ResolvedImageUri") or code.get("ImageUri"),
-        "architecture": config.get("Architectures", ["x86_64"])[0],
-        "description": config.get("Description", ""),
-        "role": config.get("Role"),
-        "memory_size": config.get("MemorySize", 128),
-        "timeout": config.get("Timeout", 3),
-        "ephemeral_storage": config.get("EphemeralStorage", {}).get("Size", 512),
-        "environment": config.get("Environment", {}).get("Variables", {}),
-        "vpc_config": {
-            "subnet_ids": sorted(vpc.get("SubnetIds", [])),
-            "security_group_ids": sorted(vpc.get("SecurityGroupIds", [])),
-        },
-        "file_system_configs": [
-            {"arn": mount["Arn"], "local_mount_path": mount["LocalMountPath"]}
-            for mount in config.get("FileSystemConfigs", [])
-        ],
-        "image_config": by_option(image_config),
-        "logging_config": by_option(config.get("LoggingConfig", {})),
-        "status": "Failed" if failed else "Active",
-    }
-
-
-def set_ones(options: Options) -> Options:
-    return {option: value for option, value in options.items() if value not in (None, "", [])}
-
-
-def by_option(config: Options) -> Options:
-    return set_ones({option_name(member): value for member, value in config.items()})
-
-
-def wanted(params: Options, current: Options) -> Options:
-    """The given options in the form of `current`, and equal to it where they mean the same."""
-    given = {
-        option: params[option] for option in (*CODE, *CONFIGURATION) if params[option] is not None
-    }
-    if "environment" in given:
-        environment = given["environment"].items()
-        given["environment"] = {k: text(v) for k, v in environment if v is not None}
-    if "vpc_config" in given:
-        given["vpc_config"] = {key: sorted(ids) for key, ids in given["vpc_config"].items()}
-    if "image_config" in given:
-        given["image_config"] = set_ones(given["image_config"])
-    if "logging_config" in given:
-        logging = current["logging_config"] | set_ones(given["logging_config"])
-        # Text has no levels, and AWS refuses them.
-        left_out = set() if logging.get("log_format") == "JSON" else LEVELS
-        given["logging_config"] = {k: v for k, v in logging.items() if k not in left_out}
-    return given
-
-
-def wanted_tags(params: Options, current: dict[str, str]) -> dict[str, str]:
-    if params["tags"] is None:
-        return current
-    given = {key: text(value) for key, value in params["tags"].items()}
-    own = {key: value for key, value in current.items() if key.startswith("aws:")}
-    return given | (own if params["purge_tags"] else current | given)
-
-
-def differ(one: Options, other: Options) -> bool:
-    """Whether two states of the function behave differently."""
-    return any(one[key] != other[key] for key in (*CODE, *CONFIGURATION))
-
-
-def remaining(versions: list[str], pinned: set[str], live: str, keep: int | None) -> list[str]:
-    """The versions that stay, newest first: `keep` of them, and those that an alias points to."""
-    newest_first = sorted({*versions, live}, key=age, reverse=True)
-    keep = keep or len(newest_first)
-    return [v for n, v in enumerate(newest_first) if n < keep or v in {*pinned, live}]
-
-
-def age(version: str) -> float:
-    return math.inf if version == NEW else int(version)
 
 
 # What there is.
 
 
 def read(api: Api, name: str, qualifier: str | None = None) -> Options:
-    of = {"FunctionName": name} | ({"Qualifier": qualifier} if qualifier else {})
+    of: Options = {"FunctionName": name} | ({"Qualifier": qualifier} if qualifier else {})
     return api.call("get_function", f"read the function {name}", missing=[GONE], **of)
 
 
@@ -395,6 +386,7 @@ def resolved(api: Api, image_uri: str) -> str:
 
 def read_digest(ecr: Api, registry: str, repository: str, tag: str) -> str:
     account = re.match(r"(\d{12})\.dkr\.ecr\.", registry)
+    of: Options = {"registryId": account[1]} if account else {}
     about_to_be_pushed = ["ImageNotFoundException", "RepositoryNotFoundException"]
     answer = ecr.call(
         "describe_images",
@@ -402,9 +394,14 @@ def read_digest(ecr: Api, registry: str, repository: str, tag: str) -> str:
         missing=about_to_be_pushed if ecr.module.check_mode else [],
         repositoryName=repository,
         imageIds=[{"imageTag": tag}],
-        **({"registryId": account[1]} if account else {}),
+        **of,
     )
     return answer["imageDetails"][0]["imageDigest"] if answer else f"sha256:{'0' * 64}"
+
+
+def read_alias(api: Api, name: str, alias: str) -> dict[str, int]:
+    doing = f"read the alias {alias} of {name}"
+    return shares(api.call("get_alias", doing, missing=[GONE], FunctionName=name, Name=alias))
 
 
 def read_versions(api: Api, name: str) -> list[str]:
@@ -419,14 +416,11 @@ def read_versions(api: Api, name: str) -> list[str]:
 
 
 def pinned_versions(api: Api, name: str, alias: str) -> set[str]:
-    """The versions that any alias calls, but for where `alias` itself points."""
+    """The versions that any alias but `alias` calls."""
     aliases = api.pages(
         "list_aliases", "Aliases", f"list the aliases of {name}", missing=[GONE], FunctionName=name
     )
-    pinned = {each["FunctionVersion"] for each in aliases if each["Name"] != alias}
-    for each in aliases:
-        pinned |= each.get("RoutingConfig", {}).get("AdditionalVersionWeights", {}).keys()
-    return pinned
+    return {version for each in aliases if each["Name"] != alias for version in shares(each)}
 
 
 # What makes it so.
@@ -449,12 +443,12 @@ def wait(api: Api, waiter: str, name: str, qualifier: str = "$LATEST") -> None:
 
 def request(api: Api, operation: str, options: Options) -> Options:
     """`options` as `operation` takes them."""
-    nested = {"ephemeral_storage": "size", "environment": "variables"}
     shape = api.client.meta.service_model.operation_model(operation).input_shape
-    return to_api(
-        shape,
-        {key: {nested[key]: value} if key in nested else value for key, value in options.items()},
-    )
+    deep: Options = {}
+    for option, value in options.items():
+        outer, inner = NESTED.get(option, (option, None))
+        deep[outer] = {inner: value} if inner else value
+    return to_api(shape, deep)
 
 
 def create(api: Api, name: str, new: Options) -> None:
@@ -503,8 +497,8 @@ def update(api: Api, name: str, old: Options, new: Options) -> None:
         wait(api, "function_ready", name)
 
 
-def publish(api: Api, name: str, alias: str) -> str:
-    """Point the alias to what the function is now, as soon as that can be called."""
+def publish(api: Api, name: str) -> str:
+    """A version of what the function is now, as soon as it can be called."""
     wait(api, "function_ready", name)
     version = api.call(
         "publish_version", f"publish a version of {name}", retry_on=BUSY, FunctionName=name
@@ -512,11 +506,6 @@ def publish(api: Api, name: str, alias: str) -> str:
     wait(api, "function_ready", name, version)
     if event := api.module.params["warm_up"]:
         call_once(api, name, version, event)
-    target = {"FunctionName": name, "Name": alias, "FunctionVersion": version}
-    doing = f"point the alias {alias} of {name} to version {version}"
-    if not api.call("update_alias", doing, missing=[GONE], **target):
-        # It exists after all when the answer to a first attempt was lost.
-        api.call("create_alias", doing, missing=["ResourceConflictException"], **target)
     return version
 
 
@@ -541,6 +530,75 @@ def status_code(answer: str) -> int:
     with suppress(ValueError, TypeError, KeyError):
         return int(json.loads(answer)["statusCode"])
     return 0
+
+
+def point_alias(api: Api, name: str, alias: str, versions: dict[str, int]) -> None:
+    doing = f"point the alias {alias} of {name} to version {' and '.join(versions)}"
+    target = {"FunctionName": name, "Name": alias, **alias_request(versions)}
+    if not api.call("update_alias", doing, missing=[GONE], **target):
+        # It exists after all when the answer to a first attempt was lost.
+        api.call("create_alias", doing, missing=["ResourceConflictException"], **target)
+
+
+def read_provisioned(api: Api, name: str, alias: str) -> int:
+    answer = api.call(
+        "get_provisioned_concurrency_config",
+        f"read the provisioned concurrency of {name}:{alias}",
+        missing=[NO_PROVISION, GONE],
+        FunctionName=name,
+        Qualifier=alias,
+    )
+    return answer.get("RequestedProvisionedConcurrentExecutions", 0)
+
+
+def set_concurrency(api: Api, params: Options, old: Options, new: Options, moved: bool) -> None:
+    name, alias = params["name"], params["alias"]
+    reserved, provisioned = (new[option] for option in CONCURRENCY)
+    if reserved != old["reserved_concurrent_executions"]:
+        set_reserved(api, name, reserved)
+    if provisioned != old["provisioned_concurrent_executions"]:
+        set_provisioned(api, name, alias, provisioned)
+    elif not (moved and provisioned):
+        return
+    if provisioned:
+        api.wait(
+            "provisioned_concurrency_ready",
+            f"see the provisioned concurrency of {name}:{alias} ready",
+            params["wait_timeout"],
+            explain=lambda answer: answer.get("StatusReason", ""),
+            FunctionName=name,
+            Qualifier=alias,
+        )
+
+
+def set_reserved(api: Api, name: str, reserved: int) -> None:
+    doing = f"set the reserved concurrency of {name}"
+    if reserved < 0:
+        api.call("delete_function_concurrency", doing, FunctionName=name)
+        return
+    too_much = "the account keeps 100 of its concurrency unreserved: ask for a higher quota"
+    api.call(
+        "put_function_concurrency",
+        doing,
+        advice={"InvalidParameterValueException": too_much},
+        FunctionName=name,
+        ReservedConcurrentExecutions=reserved,
+    )
+
+
+def set_provisioned(api: Api, name: str, alias: str, provisioned: int) -> None:
+    doing = f"set the provisioned concurrency of {name}:{alias}"
+    of: Options = {"FunctionName": name, "Qualifier": alias}
+    if provisioned:
+        api.call(
+            "put_provisioned_concurrency_config",
+            doing,
+            retry_on=BUSY,
+            ProvisionedConcurrentExecutions=provisioned,
+            **of,
+        )
+    else:
+        api.call("delete_provisioned_concurrency_config", doing, missing=[NO_PROVISION], **of)
 
 
 def delete_versions(api: Api, name: str, versions: list[str]) -> None:
@@ -568,31 +626,45 @@ def set_tags(api: Api, arn: str, old: dict[str, str], tags: dict[str, str]) -> N
 def present(api: Api, params: Options) -> None:
     name, alias, keep = params["name"], params["alias"], params["keep"]
     latest = read(api, name)
-    live = read(api, name, alias) if latest else {}
+    called = read_alias(api, name, alias) if latest else {}
+    live = read(api, name, list(called)[-1]) if called else {}
     options = wanted(params | {"image_uri": resolved(api, params["image_uri"])}, described(latest))
     refuse(api, name, latest, options)
     versions = read_versions(api, name) if latest and keep else []
     pinned = pinned_versions(api, name, alias) if latest and keep else set()
     old = described(latest) | {
+        "provisioned_concurrent_executions": 0,
         "tags": latest.get("Tags", {}),
-        "alias": {alias: live.get("Configuration", {}).get("Version")},
+        "alias": called,
         "versions": sorted(versions, key=age, reverse=True),
     }
-    new = old | options | {"status": "Active", "tags": wanted_tags(params, old["tags"])}
-    if not live or differ(described(live), new):
-        new["alias"] = {alias: NEW}
-    new["versions"] = remaining(versions, pinned, new["alias"][alias], keep)
+    if latest and params["provisioned_concurrent_executions"] is not None:
+        old["provisioned_concurrent_executions"] = read_provisioned(api, name, alias)
+    new = old | options | {"status": "Active"}
+    new["tags"] = wanted_tags(old["tags"], in_text(params["tags"]), params["purge_tags"])
+    newest = NEW if not live or differ(described(live), new) else list(called)[-1]
+    new["alias"] = wanted_shares(called, newest, params["alias_weight"])
+    pinned |= new["alias"].keys() - {newest}
+    new["versions"] = remaining(versions, pinned, newest, keep)
 
     shown = [*options, "status", "tags", "alias"] + ["versions"] * bool(keep)
-    before = {key: old[key] for key in shown} if latest else {}
-    after = {key: new[key] for key in shown}
+    before = shown_state(old, shown, alias) if latest else {}
+    after = shown_state(new, shown, alias)
     arn = latest.get("Configuration", {}).get("FunctionArn")
     if before != after and not api.module.check_mode:
-        version = apply(api, params, latest, old, new, pinned)
+        new["alias"] = apply(api, params, latest, old, new, pinned)
         latest = read(api, name)
         arn = latest["Configuration"]["FunctionArn"]
-        new |= described(latest) | {"tags": latest.get("Tags", {}), "alias": {alias: version}}
+        new |= described(latest) | {"tags": latest.get("Tags", {})}
     finish(api.module, before, after, **result(api, params, arn, new))
+
+
+def shown_state(state: Options, shown: list[str], alias: str) -> Options:
+    return {key: state[key] for key in shown} | {"alias": {alias: shown_shares(state["alias"])}}
+
+
+def in_text(tags: Options | None) -> dict[str, str] | None:
+    return None if tags is None else {key: text(value) for key, value in tags.items()}
 
 
 def refuse(api: Api, name: str, latest: Options, options: Options) -> None:
@@ -605,10 +677,25 @@ def refuse(api: Api, name: str, latest: Options, options: Options) -> None:
         api.module.fail_json(msg=f"role is needed to create the function {name}.")
 
 
+def mistake(params: Options) -> str | None:
+    """What AWS would refuse; check mode has to know."""
+    if params["snap_start"] == "PublishedVersions":
+        return (
+            "Lambda has no SnapStart for functions that run a container image: leave snap_start "
+            "out, and give provisioned_concurrent_executions against cold starts."
+        )
+    for option, (low, high) in LIMITS.items():
+        if params[option] is not None and not low <= params[option] <= high:
+            return f"{option} is {params[option]}: it has to be from {low} to {high}."
+    if params["keep"] is not None and params["keep"] < 1:
+        return "keep counts the newest version, so it is 1 or more."
+    return None
+
+
 def apply(
     api: Api, params: Options, latest: Options, old: Options, new: Options, pinned: set[str]
-) -> str:
-    """Make it so, and return the version that the alias points to."""
+) -> dict[str, int]:
+    """Make it so, and return the versions that the alias calls."""
     name, alias = params["name"], params["alias"]
     if not latest:
         create(api, name, new)
@@ -616,23 +703,34 @@ def apply(
         old = old | described(latest) | {"tags": latest.get("Tags", {})}
     update(api, name, old, new)
     set_tags(api, latest["Configuration"]["FunctionArn"], old["tags"], new["tags"])
-    version = new["alias"][alias]
-    if version == NEW:
-        version = publish(api, name, alias)
+    versions: dict[str, int] = new["alias"]
+    if NEW in versions:
+        number = publish(api, name)
+        versions = {
+            number if version == NEW else version: share for version, share in versions.items()
+        }
+    if moved := versions != old["alias"]:
+        point_alias(api, name, alias, versions)
+    set_concurrency(api, params, old, new, moved)
     if params["keep"]:
-        left = remaining(old["versions"], pinned, version, params["keep"])
+        left = remaining(old["versions"], pinned, list(versions)[-1], params["keep"])
         delete_versions(api, name, [each for each in old["versions"] if each not in left])
-    return version
+    return versions
 
 
 def result(api: Api, params: Options, arn: str | None, function: Options) -> Options:
     arn = arn or api.placeholder_arn(f"function:{params['name']}")
-    described = {key: function[key] for key in (*CODE, *CONFIGURATION, "status", "tags")}
+    described = [*CODE, *CONFIGURATION, CONCURRENCY[0], "status", "tags"]
+    if params[CONCURRENCY[1]] is not None:
+        described.append(CONCURRENCY[1])
     return {
         "function_arn": arn,
         "alias_arn": f"{arn}:{params['alias']}",
-        "version": function["alias"][params["alias"]],
-        "function": {"name": params["name"]} | described,
+        "version": list(function["alias"])[-1],
+        "alias_versions": [
+            {"version": version, "weight": weight} for version, weight in function["alias"].items()
+        ],
+        "function": {"name": params["name"]} | {key: function[key] for key in described},
     }
 
 
@@ -702,18 +800,24 @@ def main() -> None:
                     "system_log_level": {"type": "str", "choices": ["DEBUG", "INFO", "WARN"]},
                 },
             },
+            "tracing_mode": {"type": "str", "choices": ["Active", "PassThrough"]},
+            "dead_letter_arn": {"type": "str"},
+            "kms_key_arn": {"type": "str", "no_log": False},
+            "reserved_concurrent_executions": {"type": "int"},
+            "provisioned_concurrent_executions": {"type": "int"},
+            "snap_start": {"type": "str", "choices": ["None", "PublishedVersions"]},
             "alias": {"type": "str", "default": "live"},
+            "alias_weight": {"type": "int", "default": 100},
             "warm_up": {"type": "dict"},
             "keep": {"type": "int"},
-            "tags": {"type": "dict", "aliases": ["resource_tags"]},
-            "purge_tags": {"type": "bool", "default": True},
+            **TAG_OPTIONS,
             "wait_timeout": {"type": "int", "default": 300},
         },
         required_if=[("state", "present", ["image_uri"])],
         supports_check_mode=True,
     )
-    if module.params["keep"] is not None and module.params["keep"] < 1:
-        module.fail_json(msg="keep counts the newest version, so it is 1 or more.")
+    if problem := mistake(module.params):
+        module.fail_json(msg=problem)
     api = Api(module, "lambda")
     try:
         {"present": present, "absent": absent}[module.params["state"]](api, module.params)

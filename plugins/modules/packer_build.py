@@ -18,7 +18,7 @@ description:
     leaves is removed.
   - While it runs, what Packer says is shown.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 requirements:
   - Packer 1.6.6 or newer
 options:
@@ -130,7 +130,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -142,6 +141,7 @@ from ansible_collections.multicompute.spin.plugins.module_utils._packer import (
     artifacts,
     complaint,
     records,
+    run_to_end,
     temporary,
 )
 
@@ -202,6 +202,7 @@ class Packer:
                 errors="replace",
                 env=self.environment,
                 timeout=60,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PackerError(f"{self.program} does not run: {error}. {WHERE}") from error
@@ -224,21 +225,9 @@ class Packer:
         call = [self.program, "-machine-readable", command, f"-only={','.join(builds)}"]
         call += [f"-var-file={path}" for path in [*params["var_files"], variables]]
         log = Path(params["log"] or self.work / "log")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*call, params["template"]],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                start_new_session=True,
-            )
-            try:
-                status = process.wait(params["timeout"])
-            except subprocess.TimeoutExpired:
-                status = None
-            finally:
-                stop(process)
+        status = run_to_end(
+            [*call, params["template"]], self.environment, log, params["timeout"], GRACE_SECONDS
+        )
         return status, records(log.read_text(errors="replace"))
 
 
@@ -248,19 +237,8 @@ WHERE = (
 )
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Let Packer take back what it made; then end what is left of it and of its children."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else ""
 
 
@@ -372,6 +350,7 @@ def fail(
     if removed:
         why += f". Removed what it had left: {', '.join(removed)}"
     module.fail_json(msg="\n".join([why, *complaint(said)]))
+    raise AssertionError  # the module has ended
 
 
 def build(module: AnsibleAWSModule, packer: Packer) -> None:
@@ -410,7 +389,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     # A stopped playbook stops Packer as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(
+        signal.SIGTERM,
+        lambda *_signal: module.fail_json(msg="Packer was stopped with the playbook"),
+    )
     program = module.params["packer"] or os.environ.get("PACKER_BIN") or "packer"
     try:
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as work:

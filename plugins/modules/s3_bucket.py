@@ -16,7 +16,7 @@ description:
   - Other statements of the bucket policy and other lifecycle rules are left as they are, so is
     default encryption by a KMS key.
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 options:
   name:
     description:
@@ -144,6 +144,7 @@ bucket:
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -353,7 +354,7 @@ class Bucket:
         self.api.wait("bucket_exists", f"see the bucket {self.name}", 60, Bucket=self.name)
 
     def update(self, current: Options, options: Options) -> None:
-        setters = {
+        setters: dict[str, Callable[[Any], None]] = {
             "public_access_blocked": self.block_public_access,
             "tls_only": self.set_tls_only,
             "encryption": self.set_encryption,
@@ -462,7 +463,7 @@ def present(bucket: Bucket, params: Options) -> None:
             bucket.create()
             current = bucket.read()
         bucket.update(current, options)
-    state = {"versioning": False, "expiration": None, "tags": {}} | current | options
+    state: Options = {"versioning": False, "expiration": None, "tags": {}} | current | options
     finish(
         module,
         before,

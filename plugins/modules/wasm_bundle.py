@@ -68,10 +68,12 @@ attributes:
   idempotent:
     description: A bundle that is whole and made of the same input stays.
     support: full
+  platform:
+    platforms: posix
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 author:
-  - The multicompute.spin authors
+  - The multicompute.spin authors (@multicompute)
 """
 
 EXAMPLES = r"""

@@ -230,7 +230,7 @@ class Recording:
                         meta.endpoint_url,
                         operation,
                         parameters,
-                        answer,
+                        str(answer),
                     )
                 )
                 return

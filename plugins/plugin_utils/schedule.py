@@ -89,7 +89,7 @@ class Schedule:
                 for source in wait([*self.running, *reader], timeout):
                     if source in self.running:
                         self._take_outcome(source)
-                    elif not self._take_answer(source):
+                    elif not self._take_answer(source):  # type: ignore[arg-type]
                         reader = []
                 if os.getppid() != parent:
                     # It was killed. On this signal a worker ends all processes of its group.

@@ -138,10 +138,10 @@ class WarmModules:
         return (
             self._connection.transport == "local"  # type: ignore[attr-defined]
             and not self._connection.become  # type: ignore[attr-defined]
-            and self._interpreter() == sys.executable
+            and self._interpreter == sys.executable
         )
 
-    @functools.cache  # noqa: B019 - the plugin lives as long as its task
+    @functools.cached_property
     def _interpreter(self) -> str | None:
         variable = "ansible_python_interpreter"
         variables = self._templar.available_variables  # type: ignore[attr-defined]

@@ -126,6 +126,76 @@ def test_stickiness(balancer: Balancer, groups: dict[str, str], converge: Run) -
     assert converge(elb_weighted_listener, {**args, "stickiness_duration": 0})["changed"]
 
 
+def test_requests_with_a_header_go_by_a_rule(
+    balancer: Balancer, groups: dict[str, str], converge: Run
+) -> None:
+    def rule(priority: int, name: str, **conditions: Any) -> dict[str, Any]:
+        return {"priority": priority, "target_groups": weights(groups, **{name: 1}), **conditions}
+
+    def names(count: int, path: str = "/", **headers: str) -> Counter[str]:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Counter(balancer.names(count, path=path, headers=given))
+
+    args = listener(balancer, target_groups=weights(groups, a=1))
+    canary = rule(10, "b", headers={"X-Canary": "always"})
+    assert converge(elb_weighted_listener, args | {"rules": [canary]})["changed"]
+    wait_healthy(balancer, groups["a"], groups["b"])
+    assert names(5) == {"a": 5} and names(5, x_canary="always") == {"b": 5}
+
+    # Not mentioned, rules stay; named by another priority, they are others.
+    assert not converge(elb_weighted_listener, args)["changed"]
+    more = rule(5, "c", paths=["/c/*"], headers={"x-canary": ["always", "c"]})
+    both = args | {"rules": [more], "purge_rules": False}
+    assert [r["priority"] for r in converge(elb_weighted_listener, both)["listener"]["rules"]] == [
+        5,
+        10,
+    ]
+    wait_healthy(balancer, groups["c"])
+    assert names(5, "/c/x", x_canary="c") == {"c": 5} and names(5, x_canary="always") == {"b": 5}
+
+    changed = args | {"rules": [canary | {"target_groups": weights(groups, c=1)}]}
+    assert converge(elb_weighted_listener, changed)["changed"]
+    assert names(5, x_canary="always") == {"c": 5}
+    assert converge(elb_weighted_listener, args | {"rules": []})["changed"]
+    assert names(5, x_canary="always") == {"a": 5}
+
+
+def test_clients_are_sent_elsewhere(
+    balancer: Balancer, groups: dict[str, str], converge: Run
+) -> None:
+    redirect = {"protocol": "HTTPS", "port": "443"}
+    args = listener(balancer, redirect=redirect)
+    assert converge(elb_weighted_listener, args)["listener"]["default_action"] == "redirect"
+    status, headers, _body = balancer.get("/a?b=c")
+    assert (status, headers["location"]) == (301, "https://127.0.0.1:443/a?b=c")
+    assert converge(elb_weighted_listener, listener(balancer))["changed"] is False
+    forward = listener(balancer, target_groups=weights(groups, a=1))
+    assert converge(elb_weighted_listener, forward)["listener"]["redirect"] is None
+    assert converge(elb_weighted_listener, args | {"redirect": redirect | {"host": "x.test"}})
+    assert balancer.get("/")[1]["location"] == "https://x.test:443/"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"redirect": {"status_code": "HTTP_302"}}, "leads to where it came from"),
+        ({"redirect": {"port": "1"}, "target_groups": [{"target_group_name": "x"}]}, "contradict"),
+        ({"rules": [{"priority": 0, "target_groups": []}]}, "priority of a rule is 0"),
+        ({"rules": [{"priority": 1, "target_groups": []}]}, "needs headers, hosts or paths"),
+        (
+            {"rules": [{"priority": 1, "paths": ["/"], "target_groups": []}]},
+            "needs a target group with a weight",
+        ),
+    ],
+)
+def test_contradictions_are_refused(
+    balancer: Balancer, options: dict[str, Any], message: str
+) -> None:
+    for check in (True, False):
+        refused = run_module(elb_weighted_listener, listener(balancer, **options), check=check)
+        assert message in refused["msg"]
+
+
 def test_an_unknown_target_group_is_named(balancer: Balancer, groups: dict[str, str]) -> None:
     unknown = groups["b"].replace("targetgroup/", "targetgroup/x")
     args = listener(balancer, target_groups=[{"target_group_arn": groups["a"]}])

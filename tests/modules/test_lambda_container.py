@@ -89,6 +89,9 @@ def test_life(cloud: Any, converge: Any) -> None:
         {"image_config": {}},
         {"logging_config": {"log_format": "JSON", "application_log_level": "WARN"}},
         {"logging_config": {"log_format": "Text"}},
+        {"tracing_mode": "Active"},
+        {"kms_key_arn": "arn:aws:kms:eu-central-1:123456789012:key/1"},
+        {"kms_key_arn": ""},
     ]
     args = {"name": "demo", "image_uri": image(1)}
     for version, update in enumerate(updates, start=2):
@@ -99,6 +102,7 @@ def test_life(cloud: Any, converge: Any) -> None:
         if option != "logging_config":
             assert result["function"][option] == update[option]
     assert result["function"]["logging_config"] == {"log_format": "Text", "log_group": "/demo"}
+    assert result["function"]["tracing_mode"] == "Active"
 
     tagged = converge(lambda_container, args | {"tags": {"project": "other"}})
     assert tagged["changed"] and tagged["version"] == result["version"]
@@ -165,3 +169,54 @@ def test_check_mode_with_parents_that_do_not_exist_yet(cloud: Any) -> None:
     assert predicted["alias_arn"].endswith(":function:demo:live")
     missing = run_module(lambda_container, changed(image_uri=f"{REPOSITORY}:1.0.0"))
     assert missing["msg"].startswith("Could not look up the digest of demo:1.0.0 (check the name")
+
+
+def test_a_new_version_gets_a_share_of_the_calls_first(cloud: Any, converge: Any) -> None:
+    def run(number: int, **options: Any) -> Any:
+        result = converge(lambda_container, changed(image_uri=image(number), **options))
+        versions = {each["version"]: each["weight"] for each in result["alias_versions"]}
+        return result["changed"], result["version"], versions
+
+    assert run(1, alias_weight=10) == (True, "1", {"1": 100}), "nothing to share with"
+    assert run(2, alias_weight=10) == (True, "2", {"1": 90, "2": 10})
+    assert run(2, alias_weight=50) == (True, "2", {"1": 50, "2": 50})
+    # Another one takes the place of the canary; what it is compared with stays.
+    assert run(3, alias_weight=10, keep=1) == (True, "3", {"1": 90, "3": 10})
+    found = cloud("lambda").list_versions_by_function(FunctionName="demo")["Versions"]
+    assert [each["Version"] for each in found] == ["$LATEST", "1", "3"]
+    assert run(3) == (True, "3", {"3": 100})
+    alias = cloud("lambda").get_alias(FunctionName="demo", Name="live")
+    assert alias["FunctionVersion"] == "3" and not alias.get("RoutingConfig")
+
+
+def test_concurrency(cloud: Any, converge: Any) -> None:
+    client = cloud("lambda")
+    converge(lambda_container, changed(reserved_concurrent_executions=0))
+    for reserved, provisioned in ((20, 2), (20, 3), (-1, 0)):
+        result = converge(
+            lambda_container,
+            changed(
+                reserved_concurrent_executions=reserved,
+                provisioned_concurrent_executions=provisioned,
+            ),
+        )
+        assert result["changed"] and result["version"] == "1"
+        assert result["function"]["provisioned_concurrent_executions"] == provisioned
+        answer = client.get_function_concurrency(FunctionName="demo")
+        assert answer.get("ReservedConcurrentExecutions", -1) == reserved
+    # What the task does not mention stays.
+    client.put_function_concurrency(FunctionName="demo", ReservedConcurrentExecutions=5)
+    kept = converge(lambda_container, ARGS)
+    assert not kept["changed"] and kept["function"]["reserved_concurrent_executions"] == 5
+
+
+def test_what_aws_would_refuse_is_refused_before_anything_is_changed(cloud: Any) -> None:
+    for option, value, message in (
+        ("snap_start", "PublishedVersions", "no SnapStart for functions that run a container"),
+        ("memory_size", 64, "memory_size is 64: it has to be from 128 to 10240."),
+        ("alias_weight", 0, "alias_weight is 0: it has to be from 1 to 100."),
+    ):
+        for check in (True, False):
+            refused = run_module(lambda_container, changed(**{option: value}), check=check)
+            assert message in refused["msg"]
+    assert cloud("lambda").list_functions()["Functions"] == []

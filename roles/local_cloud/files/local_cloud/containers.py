@@ -72,7 +72,7 @@ def on_adopt(hook: AdoptHook) -> AdoptHook:
 def default_mtu(routes: Path = Path("/proc/net/route")) -> int:
     """MTU of the interface with the default route: a larger one on the bridge loses packets."""
     for line in routes.read_text().splitlines()[1:]:
-        interface, destination, *_ = line.split()
+        interface, destination, *_unused = line.split()
         if destination == "00000000":
             return int(Path(f"/sys/class/net/{interface}/mtu").read_text())
     return 1500

@@ -52,7 +52,7 @@ def find(cloud: Cloud) -> dict[str, Any] | None:
 
 
 def _read(file: IO[str]) -> dict[str, Any]:
-    for _ in range(50):
+    for _unused in range(50):
         file.seek(0)
         if content := file.read():
             return json.loads(content)

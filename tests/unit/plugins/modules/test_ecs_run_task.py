@@ -58,7 +58,6 @@ def test_one_fargate_task_runs_to_its_end(ecs: FakeAws) -> None:
     assert (result["task_arn"], result["exit_code"]) == (TASK, 0)
     assert result["log"] == ["unpacking", "done"]
     (request,) = ecs.params("RunTask")
-    # botocore's, so that a repeated request starts no second task.
     assert request.pop("clientToken")
     assert request == {
         "cluster": "demo",
@@ -77,6 +76,13 @@ def test_one_fargate_task_runs_to_its_end(ecs: FakeAws) -> None:
         },
         "tags": [{"key": "number", "value": "1"}],
     }
+
+
+def test_a_request_whose_answer_was_lost_starts_no_second_task(ecs: FakeAws) -> None:
+    lost = AwsError("ServerException", "", 500)
+    ecs.on("ecs.RunTask", [lost, lost, {"tasks": [{"taskArn": TASK}], "failures": []}])
+    assert run_module(ecs_run_task, ARGS)["changed"]
+    assert len({request["clientToken"] for request in ecs.params("RunTask")}) == 1
 
 
 def test_only_the_end_of_its_own_log_is_read(ecs: FakeAws) -> None:

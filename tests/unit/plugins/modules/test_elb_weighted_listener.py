@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.multicompute.spin.plugins.modules import elb_weighted_listener as module
-from ansible_collections.multicompute.spin.plugins.modules.elb_weighted_listener import (
+from ansible_collections.multicompute.spin.plugins.module_utils._listeners import (
+    DEFAULT_SSL_POLICY,
     NEW_LISTENER,
     OptionError,
     as_weights,
@@ -16,6 +16,7 @@ from ansible_collections.multicompute.spin.plugins.modules.elb_weighted_listener
     wanted,
     weighted,
 )
+from ansible_collections.multicompute.spin.plugins.modules import elb_weighted_listener as module
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import (
     AwsError,
     FakeAws,
@@ -246,7 +247,7 @@ def test_https_is_created_with_all_certificates(elb: FakeElb) -> None:
     predicted = run(check=True, **options)
     done = run(**options)
     assert done["listener"]["certificates"] == certificates
-    assert done["listener"]["ssl_policy"] == module.DEFAULT_SSL_POLICY
+    assert done["listener"]["ssl_policy"] == DEFAULT_SSL_POLICY
     assert done["diff"] == predicted["diff"]
     assert not run(**options)["changed"]
 
@@ -465,6 +466,7 @@ def test_what_is_written_reads_back_the_same(
         "protocol": None,
         "ssl_policy": None,
         "certificates": None,
+        "redirect": None,
         "stickiness_duration": stickiness,
         "purge_target_groups": True,
         "tags": None,

@@ -8,15 +8,16 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.multicompute.spin.plugins.modules import lambda_container
-from ansible_collections.multicompute.spin.plugins.modules.lambda_container import (
+from ansible_collections.multicompute.spin.plugins.module_utils._functions import (
     CODE,
+    CONCURRENCY,
     CONFIGURATION,
     described,
     differ,
     remaining,
     wanted,
 )
+from ansible_collections.multicompute.spin.plugins.modules import lambda_container
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import (
     AwsError,
     FakeAws,
@@ -60,7 +61,7 @@ class Function:
         self.image = IMAGE
         self.tags: dict[str, str] = {}
         self.versions: dict[str, tuple[dict[str, Any], str]] = {}
-        self.aliases: dict[str, str] = {}
+        self.aliases: dict[str, dict[str, Any]] = {}
         for operation, answer in (
             ("GetFunction", self.get),
             ("GetFunctionConfiguration", lambda params: self.get(params)["Configuration"]),
@@ -69,6 +70,7 @@ class Function:
             ("PublishVersion", self.publish),
             ("UpdateAlias", self.alias),
             ("CreateAlias", self.alias),
+            ("GetAlias", self.get_alias),
         ):
             aws.on(f"lambda.{operation}", answer)
 
@@ -76,10 +78,9 @@ class Function:
         qualifier = params.get("Qualifier", "$LATEST")
         config, image = self.config, self.image
         if qualifier != "$LATEST":
-            version = self.aliases.get(qualifier, qualifier)
-            if version not in self.versions:
+            if qualifier not in self.versions:
                 return MISSING
-            config, image = self.versions[version]
+            config, image = self.versions[qualifier]
         code = {"ImageUri": image, "ResolvedImageUri": image}
         return {"Configuration": config, "Code": code, "Tags": self.tags}
 
@@ -101,8 +102,11 @@ class Function:
         return self.versions[version][0]
 
     def alias(self, params: dict[str, Any]) -> Any:
-        self.aliases[params["Name"]] = params["FunctionVersion"]
-        return {"Name": params["Name"], "FunctionVersion": params["FunctionVersion"]}
+        self.aliases[params["Name"]] = {k: v for k, v in params.items() if k != "FunctionName"}
+        return self.aliases[params["Name"]]
+
+    def get_alias(self, params: dict[str, Any]) -> Any:
+        return self.aliases.get(params["Name"], MISSING)
 
 
 def published(aws: FakeAws, **config: Any) -> Function:
@@ -132,7 +136,12 @@ def test_the_request_to_create_names_only_what_was_given(aws: FakeAws) -> None:
         }
     ]
     assert aws.params("CreateAlias") == [
-        {"FunctionName": "demo", "Name": "live", "FunctionVersion": "1"}
+        {
+            "FunctionName": "demo",
+            "Name": "live",
+            "FunctionVersion": "1",
+            "RoutingConfig": {"AdditionalVersionWeights": {}},
+        }
     ]
 
 
@@ -165,7 +174,7 @@ def test_a_real_mistake_is_not_tried_again(aws: FakeAws) -> None:
     published(aws)
     mistake = AwsError("InvalidParameterValueException", "MemorySize is too large")
     aws.on("lambda.UpdateFunctionConfiguration", mistake)
-    message = run_module(lambda_container, ARGS | {"memory_size": 99999})["msg"]
+    message = run_module(lambda_container, ARGS | {"memory_size": 9999})["msg"]
     assert message.startswith("Could not change the configuration of demo: ")
     assert "MemorySize is too large" in message
     assert len(aws.params("UpdateFunctionConfiguration")) == 1
@@ -298,7 +307,7 @@ def test_what_aws_makes_of_the_options_is_no_change(
     level: str | None,
     random: Any,
 ) -> None:
-    params: dict[str, Any] = dict.fromkeys((*CODE, *CONFIGURATION)) | {
+    params: dict[str, Any] = dict.fromkeys((*CODE, *CONFIGURATION, *CONCURRENCY)) | {
         "memory_size": memory,
         "environment": variables,
         "vpc_config": {"subnet_ids": subnets, "security_group_ids": groups},

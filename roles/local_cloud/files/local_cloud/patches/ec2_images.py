@@ -105,7 +105,7 @@ def _describe(describe: Any) -> Any:
     """MiniStack leaves out the creation date, by which the newest AMI is found."""
 
     def wrapped(p: Params) -> Response:
-        known = {key: image for (_, _, key), image in ec2._images.all_items()}
+        known = {key: image for (_unused, _unused, key), image in ec2._images.all_items()}
         for wanted in ec2._parse_member_list(p, "ImageId"):
             if wanted not in known:
                 return not_found(wanted)

@@ -56,7 +56,7 @@ def find(instance: Record) -> Container | None:
 def free_address() -> str:
     """An address of the half of the network that Docker gives nobody by itself."""
     network = containers.find_network(_client, _cloud)
-    _, upper = IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"]).subnets()
+    _unused, upper = IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"]).subnets()
     used = {instance["PrivateIpAddress"] for instance in ec2._instances.all_values()}
     # Any one, so that a former instance's address does not come back at once.
     while str(address := IPv4Address(choice(range(int(upper[1]), int(upper[-1]))))) in used:

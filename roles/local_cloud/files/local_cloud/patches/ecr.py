@@ -76,7 +76,7 @@ class Layers(MutableMapping[str, bytes]):
         return (path.name for path in self.folder.glob("sha256:*"))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return sum(1 for _unused in self)
 
 
 class Registry:

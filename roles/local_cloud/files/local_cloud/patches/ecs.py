@@ -119,13 +119,13 @@ def _watch_task_lifecycle(
     spawn_background(watch, thread_name=f"ecs-watch-{arn[-8:]}")
     if key := _service_key(task):
         ecs._schedule_service_deployment_completion(
-            key.split("/")[0], key, account_id, region, healthy_task=task
+            key.partition("/")[0], key, account_id, region, healthy_task=task
         )
 
 
 def _service_key(task: Record) -> str | None:
     cluster = ecs._cluster_name_from_arn(task["clusterArn"])
-    kind, _, name = task["group"].partition(":")
+    kind, _unused, name = task["group"].partition(":")
     return f"{cluster}/{name}" if kind == "service" else None
 
 
@@ -234,7 +234,7 @@ def _unless_backing_off(run: Any) -> Any:
     """MiniStack's scheduler also comes by at other times."""
 
     def wrapped(data: Record) -> Response:
-        kind, _, name = data.get("group", "").partition(":")
+        kind, _unused, name = data.get("group", "").partition(":")
         service = ecs._services.get(f"{data['cluster']}/{name}") if kind == "service" else None
         waiting = {
             deployment["id"]
@@ -344,7 +344,7 @@ def _delete_service(delete: Any) -> Any:
         if status >= 400:
             return status, headers, body
         cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
-        name, _ = ecs._resolve_service_ref(data["service"])
+        name, _unused = ecs._resolve_service_ref(data["service"])
         service = ecs._services[f"{cluster}/{name}"]
         service["status"] = "DRAINING"
         answer = json_response({"service": ecs._sanitize(service)})

@@ -68,7 +68,7 @@ def _metadata_with_task_id(register: Any, gateway: str) -> Any:
     """The metadata address ends in `<task id>-<number>`, as on Fargate."""
 
     def wrapped(task_arn: str, *args: Any) -> str:
-        *args, env, host_mode, _ = args
+        *args, env, host_mode, _unused = args
         token = register(task_arn, *args, env, host_mode, gateway)
         name = f"{task_id(task_arn)}-{randbelow(10**10):010}"
         with ecs_metadata._LOCK:

@@ -14,7 +14,7 @@ from ministack.services import alb
 
 from .. import containers
 from ..settings import Cloud
-from . import (
+from . import (  # pylint: disable=unused-import
     elb_api,
     elb_forward,
     elb_listeners,  # noqa: F401 - its actions register themselves

@@ -221,7 +221,7 @@ class Exchange:
         )
 
     def _parts(self) -> tuple[str, str, dict[str, str], str]:
-        path, _, query = self.request.target.decode("latin-1").partition("?")
+        path, _unused, query = self.request.target.decode("latin-1").partition("?")
         headers = {k.decode(): v.decode("latin-1") for k, v in self.request.headers}
         return self.request.method.decode(), path, headers, query
 

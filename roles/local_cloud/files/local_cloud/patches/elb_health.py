@@ -58,7 +58,7 @@ def mismatch(status: int) -> Verdict:
 
 def scope_of(arn: str) -> tuple[str, str]:
     """Account and region of an ARN, in the order of `request_scope`."""
-    _, _, _, region, account, _ = arn.split(":", 5)
+    _unused, _unused, _unused, region, account, _unused = arn.split(":", 5)
     return account, region
 
 
@@ -136,7 +136,7 @@ class Targets:
             with request_scope(account, region):
                 registered = {(t["Id"], t.get("Port")) for t in alb._targets.get(arn, [])}
                 self._follow_group(arn, alb._tgs[arn], registered, arn in in_use)
-        for arn in self._groups.keys() - {arn for _, _, arn in records}:
+        for arn in self._groups.keys() - {arn for _unused, _unused, arn in records}:
             for target in self._groups.pop(arn).values():
                 target.rest(NOT_IN_USE)
 

@@ -28,7 +28,7 @@ BAD_GATEWAY = Answer(502, [], b"")
 
 def may_invoke(function: str, target_group: str) -> bool:
     """Whether the function's own policy lets the load balancer invoke it for this group."""
-    record, _, _ = lambda_svc._get_base_func_record_for_ref(function)
+    record, _unused, _unused = lambda_svc._get_base_func_record_for_ref(function)
     statements = (record or {}).get("policy", {}).get("Statement", [])
     return any(_allows(statement, function, target_group) for statement in statements)
 
@@ -57,7 +57,7 @@ def event_of(
     multi_value: bool,
 ) -> dict[str, Any]:
     """The event of a request, as the load balancer sends it."""
-    path, _, query = target.partition("?")
+    path, _unused, query = target.partition("?")
     # Parameters stay percent-encoded: decoding is left to the function.
     parameters = [tuple(pair.partition("=")[::2]) for pair in query.split("&") if pair]
     event = {

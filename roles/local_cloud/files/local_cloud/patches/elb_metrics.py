@@ -66,7 +66,7 @@ class Metrics:
 
     @property
     def load_balancers(self) -> set[str]:
-        return {load_balancer for load_balancer, _ in self._sums}
+        return {load_balancer for load_balancer, _unused in self._sums}
 
 
 def _dimensions(load_balancer: str, group: str | None) -> dict[str, str]:

@@ -147,5 +147,5 @@ def target_group_xml(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def _without(xml: str, element: str) -> str:
-    before, _, rest = xml.partition(f"<{element}>")
+    before, _unused, rest = xml.partition(f"<{element}>")
     return before + rest.partition(f"</{element}>")[2]

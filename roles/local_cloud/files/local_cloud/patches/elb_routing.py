@@ -41,7 +41,7 @@ def weights_of(action: Mapping[str, Any]) -> dict[str, int]:
 def matches(status: int, matcher: str) -> bool:
     """Whether a status is one that a health check's matcher names: `200`, `200,302`, `200-299`."""
     for part in matcher.split(","):
-        low, _, high = part.strip().partition("-")
+        low, _unused, high = part.strip().partition("-")
         if int(low) <= status <= int(high or low):
             return True
     return False

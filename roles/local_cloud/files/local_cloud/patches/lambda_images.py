@@ -12,11 +12,11 @@ class NoSuchImage(Exception):
 
 def split(uri: str) -> tuple[str, str]:
     """Repository and tag or digest: `host/name:tag` and `host/name@sha256:...`"""
-    _, _, path = uri.partition("/")
+    _unused, _unused, path = uri.partition("/")
     if "@" in path:
-        name, _, reference = path.partition("@")
+        name, _unused, reference = path.partition("@")
         return name.partition(":")[0], reference
-    name, _, tag = path.partition(":")
+    name, _unused, tag = path.partition(":")
     return name, tag or "latest"
 
 
