@@ -275,7 +275,7 @@ def _sections(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
 
 def _imported(section: IO[bytes]) -> Iterator[str]:
     """https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md"""
-    for _ in range(_leb128(section)):
+    for _unused in range(_leb128(section)):
         # Of the two forms of a name, the second one says a version's rest behind it.
         form = _byte(section)
         yield section.read(_leb128(section)).decode(errors="replace")

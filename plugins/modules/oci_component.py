@@ -140,7 +140,7 @@ class Registry:
 
     def log_in(self, challenge: str) -> None:
         """With a token where the registry names who gives them, else as it is."""
-        kind, _, rest = challenge.partition(" ")
+        kind, _unused, rest = challenge.partition(" ")
         if kind.lower() != "bearer":
             self.session.auth = self.credentials
             return

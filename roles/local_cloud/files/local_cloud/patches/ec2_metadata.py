@@ -55,7 +55,7 @@ def _for_instances(served: Asgi) -> Asgi:
 
 
 def _instance_at(address: str) -> tuple[str, str, Record] | None:
-    for (account, region, _), instance in ec2._instances.all_items():
+    for (account, region, _unused), instance in ec2._instances.all_items():
         if instance["PrivateIpAddress"] == address and instance["State"]["Name"] != "terminated":
             return account, region, instance
     return None

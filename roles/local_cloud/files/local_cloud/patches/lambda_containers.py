@@ -52,7 +52,9 @@ def apply(cloud: Cloud) -> None:
     _client = lambda_svc._cached_docker_client = docker.from_env(timeout=60)
     lambda_svc._spawn_lambda_container = _for_images(lambda_svc._spawn_lambda_container, _spawn)
     lambda_svc._invoke_rie = _invoke
-    lambda_svc._emit_lambda_logs = _for_images(lambda_svc._emit_lambda_logs, lambda *_unused, **__: None)
+    lambda_svc._emit_lambda_logs = _for_images(
+        lambda_svc._emit_lambda_logs, lambda *_unused, **__: None
+    )
     lambda_svc._warm_pool_key = _with_version(lambda_svc._warm_pool_key)
     lambda_svc._pool_acquire = _acquire(lambda_svc._pool_acquire)
     lambda_svc._pool_release = _or_remove(lambda_svc._pool_release)
