@@ -493,7 +493,7 @@ def _make_directory(path: Path) -> None:
     """Readable for the servers, whatever the umask."""
     if not path.is_dir():
         _make_directory(path.parent)
-        path.mkdir()
+        path.mkdir(exist_ok=True)  # another publisher may be as far
         path.chmod(0o755)
 
 
