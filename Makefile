@@ -1,6 +1,6 @@
 # Thin front of scripts/setup, ansible-playbook and pytest: each target can be typed by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup site status destroy test unit e2e lint sanity bench molecule
+.PHONY: help setup site status destroy test test-kubernetes unit e2e lint sanity bench molecule
 # Doubles Ansible's start when set.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 TYPED := .cache/types/ansible_collections/multicompute
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## environment, Docker engine and base image; finds all there on the second run
 	@scripts/setup
@@ -26,11 +26,15 @@ destroy: setup ## everything that `make site` made is gone
 test: lint ## all tests
 	pytest -n 2 tests
 
+# Compiles Kubernetes, once (tests/kubernetes/node.py): too long for a new machine's `make test`.
+test-kubernetes: setup ## role kubernetes on a real cluster of one node
+	pytest -m cluster tests/kubernetes
+
 lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dockerfiles
 	ruff check . && ruff format --check .
 	yamllint --strict .
 	find molecule runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
-	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts | xargs -0 shellcheck
+	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts tests | xargs -0 shellcheck
 	antsibull-changelog lint
 	ansible-lint --offline --profile production
 

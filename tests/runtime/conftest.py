@@ -110,13 +110,13 @@ def app(role: RunRole, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     return built.facts["app_release"] | {"directory": directory}
 
 
-def answer(port: int, seconds: float = 20) -> tuple[int, str, dict[str, str]]:
+def answer(port: int, seconds: float = 20, path: str = "/") -> tuple[int, str, dict[str, str]]:
     """The first answer on a loopback port, with its headers."""
     deadline = time.monotonic() + seconds
     while True:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read().decode(), dict(response.getheaders())
         except OSError:

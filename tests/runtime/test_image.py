@@ -171,6 +171,55 @@ def test_runtime_image_serves_what_is_on_the_share(
     assert time.monotonic() - started < 5, "the stop signal was ignored"
 
 
+def test_a_kubernetes_pod_in_a_container_of_the_engine(
+    role: RunRole,
+    images: dict[str, str],
+    app: dict[str, Any],
+    share: Path,
+    run: Callable[..., Container],
+) -> None:
+    """What a kubelet would do with the role's pod; a real one does in `make test-kubernetes`."""
+    put(share, app)
+    rendered = role(
+        "kubernetes",
+        "manifests",
+        kubernetes_image=images["runtime"],
+        kubernetes_served_by="pi-cluster",
+        kubernetes_release=app["version"],
+    )
+    pod = rendered.facts["kubernetes_manifests"]["deployment.yaml"]["spec"]["template"]["spec"]
+    (spec,) = pod["containers"]
+    user, limits = pod["securityContext"], spec["resources"]["limits"]
+    read_only = {mount["name"]: mount.get("readOnly", False) for mount in spec["volumeMounts"]}
+    assert read_only == {"share": True, "tmp": False}
+    container = run(
+        spec["image"],
+        user=f"{user['runAsUser']}:{user['runAsGroup']}",
+        read_only=spec["securityContext"]["readOnlyRootFilesystem"],
+        cap_drop=spec["securityContext"]["capabilities"]["drop"],
+        environment={variable["name"]: variable["value"] for variable in spec["env"]},
+        mem_limit=limits["memory"].removesuffix("i"),
+        nano_cpus=int(limits["cpu"]) * 10**9,
+        ports={f"{spec['ports'][0]['containerPort']}/tcp": ("127.0.0.1", None)},
+        volumes={str(share): {"bind": "/mnt/app", "mode": "ro"}},
+    )
+    container.reload()
+    port = int(container.ports["8000/tcp"][0]["HostPort"])
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        status, _body, headers = answer(port, path=spec[probe]["httpGet"]["path"])
+        assert (status, headers["x-served-by"]) == (200, "pi-cluster"), probe
+        assert headers["x-release"] == app["version"]
+    assert headers["x-instance"] == container.id[:12]
+    assert b"compiling" not in container.logs()
+    # Before a pod ends, the kubelet runs this in it, and it goes on answering.
+    sleeps = spec["lifecycle"]["preStop"]["exec"]["command"]
+    assert sleeps[0] == "sleep" and container.exec_run(["sleep", "0"]).exit_code == 0
+    assert int(sleeps[1]) < pod["terminationGracePeriodSeconds"]
+    started = time.monotonic()
+    container.stop(timeout=20)
+    assert time.monotonic() - started < 10, "it was killed"
+
+
 def test_runtime_image_holds_no_app_and_runs_as_nobody_special(
     images: dict[str, str],
     engine: docker.DockerClient,

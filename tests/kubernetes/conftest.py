@@ -1,0 +1,182 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.models.containers import Container
+
+from . import node
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass
+class Load:
+    """What was answered while something else went on: every request on a connection of its own."""
+
+    answers: list[tuple[int | None, str]] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[tuple[int | None, str]]:
+        return [answer for answer in self.answers if answer[0] != 200]
+
+    @property
+    def releases(self) -> list[str]:
+        """In the order in which they were first seen."""
+        return list(dict.fromkeys(release for status, release in self.answers if status == 200))
+
+
+def ask(address: str, port: int) -> tuple[int | None, str]:
+    connection = HTTPConnection(address, port, timeout=5)
+    try:
+        connection.request("GET", "/", headers={"Connection": "close"})
+        response = connection.getresponse()
+        body = response.read().decode()
+        assert body == "Hello, Fermyon", body
+        return response.status, response.headers["x-release"]
+    except OSError as error:
+        return None, str(error)
+    finally:
+        connection.close()
+
+
+@dataclass
+class Cluster:
+    name: str
+    container: Container
+    folder: Path
+    output: str = ""
+
+    @property
+    def context(self) -> str:
+        return f"kind-{self.name}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder / "hosts.json"
+
+    def write_inventory(self) -> None:
+        local = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "deployment_name": "demo",
+            "app_version": "0.0.1",
+            "wasm_runtime": "wasmtime",
+            "kubernetes_kubeconfig": str(self.kubeconfig),
+            "kubernetes_timeout": 120,
+            "kubernetes_drain": 3,
+        }
+        cluster = {
+            "kubernetes_context": self.context,
+            "kubernetes_image_loader": "kind",
+            "kubernetes_service_type": "NodePort",
+        }
+        groups = {
+            "builder": {"hosts": {"workstation": {}}},
+            "shares": {
+                "hosts": {"workstation": {"runtime_host_share_source": str(self.folder / "share")}}
+            },
+            "clusters": {"hosts": {"pi-cluster": cluster}},
+        }
+        self.inventory.write_text(json.dumps({"all": {"children": groups, "vars": local}}))
+
+    def play(
+        self, *arguments: str, name: str = "kubernetes", fails: bool = False, **variables: Any
+    ) -> int:
+        """How many tasks changed something."""
+        command: list[Any] = ["ansible-playbook", f"playbooks/{name}.yml", "-i", self.inventory]
+        done = subprocess.run(
+            [*command, *arguments, "-e", json.dumps(variables)],
+            cwd=CHECKOUT,
+            env=os.environ
+            | {
+                "PATH": f"{Path(sys.executable).parent}:{node.kind().parent}:{os.environ['PATH']}",
+                "ANSIBLE_NOCOLOR": "true",
+            },
+            capture_output=True,
+            text=True,
+        )
+        self.output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, self.output
+        return sum(int(count) for count in re.findall(r"changed=(\d+)", done.stdout))
+
+    def kubectl(self, *arguments: str, ok: bool = True) -> str:
+        done = subprocess.run(
+            [node.kubernetes(), "kubectl", f"--kubeconfig={self.kubeconfig}"]
+            + [f"--context={self.context}", *arguments],
+            capture_output=True,
+            text=True,
+        )
+        assert not ok or done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", "--namespace=demo", "-o", "json", *arguments))
+
+    def pods(self) -> list[Any]:
+        found = self.get("pods")["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        self.container.reload()
+        networks = self.container.attrs["NetworkSettings"]["Networks"]
+        port = self.get("service", "demo")["spec"]["ports"][0]["nodePort"]
+        return networks["bridge"]["IPAddress"], port
+
+    @contextmanager
+    def load(self) -> Iterator[Load]:
+        address, port = self.address
+        load, stop = Load(), threading.Event()
+
+        def go() -> None:
+            while not stop.is_set():
+                load.answers.append(ask(address, port))
+                time.sleep(0.02)
+
+        clients = [threading.Thread(target=go) for _ in range(2)]
+        for client in clients:
+            client.start()
+        try:
+            yield load
+            time.sleep(2)
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+        assert len(load.answers) > 50
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "share").mkdir()
+    for part in (folder, folder / "share"):
+        part.chmod(0o755)
+    name = f"multicompute-{uuid.uuid4().hex[:6]}"
+    try:
+        container = node.up(name, folder / "share", folder / "kubeconfig")
+        made = Cluster(name, container, folder)
+        made.write_inventory()
+        yield made
+    finally:
+        node.down(name)
