@@ -12,6 +12,7 @@ E2E = "tests/e2e/test_site.py"
 RELEASE = "tests/e2e/test_release.py"
 BAKE = "molecule/packer/molecule.yml"
 HOSTS = "tests/runtime_host/test_hosts_playbook.py"
+CLUSTER = "tests/kubernetes/test_cluster.py"
 # Command without -e and --check, which the tests of the same file cover: who runs it.
 RUN_BY = {
     # `make site` and `make destroy` run scripts/setup first, as `make test` does.
@@ -34,6 +35,9 @@ RUN_BY = {
     "ansible-playbook playbooks/status.yml -i inventories/aws": E2E,
     "ansible-playbook playbooks/destroy.yml -i inventories/aws": E2E,
     "ansible-playbook playbooks/hosts.yml -i inventories/onprem": HOSTS,
+    # By `make test-kubernetes`; rendering and refusals by tests/unit/roles/test_kubernetes.py.
+    "ansible-playbook playbooks/kubernetes.yml -i inventories/kubernetes": CLUSTER,
+    "make test-kubernetes": "Makefile",
     # On inventories of containers and of an EC2 instance.
     "ansible-playbook playbooks/verify.yml -i inventories/onprem": ".config/molecule/config.yml",
 }
