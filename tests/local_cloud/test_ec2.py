@@ -362,6 +362,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for source in [
         *(runtime / "instance").iterdir(),
         *runtime.glob("*.service"),
+        runtime / "follow-tags",
         runtime / "serve",
     ]:
         shutil.copy(source, context)
