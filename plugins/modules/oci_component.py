@@ -190,19 +190,12 @@ class Registry:
             )
 
 
-def digest_of(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return None
-
-
 def pull(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     dest = Path(params["dest"])
     registry = Registry(params["reference"], params["username"], params["password"])
     digest, layer = registry.component()
-    before, after = digest_of(dest), layer["digest"].removeprefix("sha256:")
+    before, after = module.sha256(str(dest)), layer["digest"].removeprefix("sha256:")
     if before != after and not module.check_mode:
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as work:
             registry.download(layer, Path(work, "component"))
