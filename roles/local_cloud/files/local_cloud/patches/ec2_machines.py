@@ -101,11 +101,7 @@ def is_reachable(container: Container) -> bool:
 
 
 def _file_systems(instance: Record) -> list[str]:
-    profile = instance.get("IamInstanceProfile") or {}
-    record = iam._lookup_instance_profile(arn=profile.get("Arn", "")) or {}
-    role = next(
-        (f"arn:aws:iam::{get_account_id()}:role/{r}" for r in record.get("Roles", [])), None
-    )
+    role = _role(instance)
     writable = set()
     for file_system in efs._file_systems.values():
         id_ = file_system["FileSystemId"]
