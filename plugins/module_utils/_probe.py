@@ -11,6 +11,8 @@ from http.client import HTTPConnection, HTTPException
 from statistics import median
 from typing import Any, NamedTuple
 
+from ansible.module_utils.basic import AnsibleModule
+
 GIVE_UP_AFTER = 3
 BODY_SHOWN = 500
 
@@ -29,6 +31,12 @@ class Answer(NamedTuple):
     @property
     def served_by(self) -> str:
         return self.headers.get("x-served-by", "unknown")
+
+
+def check_options(module: AnsibleModule) -> None:
+    for option in ("requests", "timeout"):
+        if module.params[option] <= 0:
+            module.fail_json(msg=f"{option} is {module.params[option]}, it must be more than 0")
 
 
 def ask(connection: HTTPConnection, path: str) -> Answer:

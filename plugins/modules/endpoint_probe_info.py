@@ -126,6 +126,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
     Answer,
     ask,
+    check_options,
     probe,
     summary,
 )
@@ -166,9 +167,7 @@ def main() -> None:
     url = urlsplit(params["url"])
     if url.scheme not in CONNECTIONS or not url.hostname:
         module.fail_json(msg=f"url is {params['url']!r}, it must be like http://host:port/path")
-    for option in ("requests", "timeout"):
-        if params[option] <= 0:
-            module.fail_json(msg=f"{option} is {params[option]}, it must be more than 0")
+    check_options(module)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     connect = CONNECTIONS[url.scheme]
     answers = probe(

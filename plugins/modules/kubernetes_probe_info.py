@@ -93,6 +93,12 @@ p50_ms:
   returned: success
   type: float
   sample: 6.4
+failed_by:
+  description: Requests that got no good answer, by the name of who sent the bad one, V(unknown) for
+    none or those that do not say.
+  returned: success
+  type: dict
+  sample: {unknown: 1}
 failures:
   description: How many requests got no good answer. No request is sent where no pod is ready.
   returned: success
@@ -118,6 +124,7 @@ from ansible_collections.multicompute.spin.plugins.module_utils._kubernetes impo
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
     Answer,
     ask,
+    check_options,
     probe,
     summary,
 )
@@ -160,9 +167,7 @@ def main() -> None:
         }
     )
     params = module.params
-    for option in ("requests", "timeout"):
-        if params[option] <= 0:
-            module.fail_json(msg=f"{option} is {params[option]}, it must be more than 0")
+    check_options(module)
     with module.cluster() as cluster:
         ready = [
             pod
