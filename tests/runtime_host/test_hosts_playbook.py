@@ -130,6 +130,7 @@ def test_a_new_version_is_published_and_served(on_premises: OnPremises) -> None:
     assert on_premises.process != process
     releases = on_premises.machine.run("ls", "-A", "/mnt/app", "/mnt/app/releases").split()
     assert releases == ["/mnt/app:", "current", "releases", "/mnt/app/releases:"] + [
+        ".history",
         ".lock",
         VERSION,
         NEXT_VERSION,
