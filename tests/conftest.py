@@ -13,21 +13,36 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-BUILDS = (
-    "tests/e2e/",
+# What takes longest begins first, so that no core is left with it at the end; what shares fixtures
+# runs as one. The first compiles the toolchain's part on a new machine, beside what needs none yet.
+FIRST = (
+    "tests/e2e/test_site.py",
+    "tests/runtime_host/",
+    "tests/e2e/test_release.py",
     "tests/packer/",
+    "tests/e2e/",
     "tests/runtime/",
-    "tests/runtime_host/test_hosts_playbook.py",
 )
 
 
-class TwoLanes(LoadScopeScheduling):
-    """A file's tests keep their order. What builds the app builds in the checkout's one cache, as
-    `make site` does, so these files take turns."""
+def _scope(nodeid: str) -> str:
+    return next(filter(nodeid.startswith, FIRST), nodeid.partition("::")[0])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {scope: place for place, scope in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(_scope(item.nodeid), len(FIRST)))
+
+
+class ByScope(LoadScopeScheduling):
+    """A file's tests keep their order. Each has a deployment, a build directory and ports of its
+    own; cargo's cache, which all share, is locked."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "builds" if nodeid.startswith(BUILDS) else nodeid.partition("::")[0]
+        return _scope(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoLanes:
-    return TwoLanes(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByScope:
+    # In the order above, not by the number of tests.
+    config.option.loadscopereorder = False
+    return ByScope(config, log)

@@ -76,6 +76,10 @@ class Execution:
         )
         for name in ("ansible_current_hosts", "ansible_failed_hosts"):
             variables[name] = self.task_vars.get(name)
+        # Of a loop over the graph; they go before a role's defaults, as in what a loop includes.
+        for kind in ("ansible_loop_var", "ansible_index_var"):
+            if name := self.task_vars.get(kind):
+                variables |= {kind: name, name: self.task_vars[name]}
         return variables
 
     def execute(self, node: Node, loaders: Any) -> Outcome:

@@ -186,6 +186,25 @@ def test_roles_make_one_graph_in_which_a_dependency_runs_once(run: Runs, place: 
     assert names == ["base : Base", "one : One", "two : Two"]
 
 
+def test_a_loop_over_a_graph_gives_its_roles_the_item(run: Runs, place: Place) -> None:
+    place.write(
+        roles__letters__defaults__main="letter: of the role",
+        roles__letters__tasks__main=(
+            "- name: Gather\n"
+            "  set_fact: {letters: \"{{ letters | default([]) + [[place, letter]] }}\"}\n"
+        ),
+        play=PLAY.replace(
+            "{file: tasks.yml}",
+            "{roles: [letters]}\n"
+            "      loop: [a, b]\n"
+            "      loop_control: {loop_var: letter, index_var: place}",
+        )
+        + "    - {name: Show, debug: {msg: \"{{ letters }}\"}}\n",
+    )
+    (shown,) = [told for told in run("").events if told["name"] == "Show"]
+    assert shown["result"]["msg"] == [[0, "a"], [1, "b"]]
+
+
 def test_a_role_whose_arguments_are_wrong_does_nothing(run: Runs, place: Place) -> None:
     place.write(play=PLAY.replace("{file: tasks.yml}", "{roles: [base]}"))
     options = "{count: {type: int, required: true}}"
