@@ -191,7 +191,7 @@ def test_a_loop_over_a_graph_gives_its_roles_the_item(run: Runs, place: Place) -
         roles__letters__defaults__main="letter: of the role",
         roles__letters__tasks__main=(
             "- name: Gather\n"
-            "  set_fact: {letters: \"{{ letters | default([]) + [[place, letter]] }}\"}\n"
+            '  set_fact: {letters: "{{ letters | default([]) + [[place, letter]] }}"}\n'
         ),
         play=PLAY.replace(
             "{file: tasks.yml}",
@@ -199,7 +199,7 @@ def test_a_loop_over_a_graph_gives_its_roles_the_item(run: Runs, place: Place) -
             "      loop: [a, b]\n"
             "      loop_control: {loop_var: letter, index_var: place}",
         )
-        + "    - {name: Show, debug: {msg: \"{{ letters }}\"}}\n",
+        + '    - {name: Show, debug: {msg: "{{ letters }}"}}\n',
     )
     (shown,) = [told for told in run("").events if told["name"] == "Show"]
     assert shown["result"]["msg"] == [[0, "a"], [1, "b"]]
