@@ -62,7 +62,11 @@ _value:
 
 from typing import Any
 
-PREFIX = "multicompute:"
+from ansible_collections.multicompute.spin.plugins.module_utils._ports import (
+    port_tag,
+    releases_by_port,
+)
+
 UNKNOWN = "i-00000000000000000"
 # A port that is free is taken first, then one that is about to be, then the one that is worst off.
 FREE = ["", "draining", "unused", "unhealthy", "initial", "unavailable", "healthy"]
@@ -76,7 +80,7 @@ def instance_ports(
 ) -> dict[str, Any]:
     newest: dict[str, Any] = max(instances, key=lambda one: str(one["launch_time"]), default={})
     id_ = newest.get("instance_id", UNKNOWN)
-    tags = newest.get("tags", {})
+    releases = releases_by_port(newest.get("tags", {}))
     states = {
         (one["target"]["id"], int(one["target"]["port"])): one["target_health"]["state"]
         for one in health
@@ -85,7 +89,7 @@ def instance_ports(
     def state(port: int) -> str:
         return str(states.get((id_, port), ""))
 
-    having = [port for port in ports if tags.get(f"{PREFIX}{port}") == release]
+    having = [port for port in ports if releases.get(port) == release]
     if having:
         port = max(having, key=lambda port: FREE.index(state(port)))
     else:
@@ -99,7 +103,7 @@ def instance_ports(
         ],
         "busy": not having and state(port) != "",
         "tag": not having and bool(newest),
-        "unused": [key for other in ports if other != port and (key := f"{PREFIX}{other}") in tags],
+        "unused": [port_tag(other) for other in ports if other != port and other in releases],
     }
 
 

@@ -112,11 +112,11 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api
+from ansible_collections.multicompute.spin.plugins.module_utils._ports import releases_by_port
 from ansible_collections.multicompute.spin.plugins.module_utils._release import status
 
 STATE = "state.json"
 NOTHING: dict[str, Any] = {"active": None, "previous": None, "releases": {}}
-PORT_TAG = "multicompute:"
 ALIAS = "live"
 
 
@@ -147,12 +147,13 @@ def of_instance(module: AnsibleAWSModule, deployment: str, name: str) -> list[st
             {"Name": "instance-state-name", "Values": ["pending", "running"]},
         ],
     )
-    tags = {
-        (instance["InstanceId"], tag["Key"].removeprefix(PORT_TAG)): tag["Value"]
+    releases = {
+        (instance["InstanceId"], port): release
         for reservation in reservations
         for instance in reservation["Instances"]
-        for tag in instance.get("Tags", [])
-        if tag["Key"].removeprefix(PORT_TAG).isdecimal()
+        for port, release in releases_by_port(
+            {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+        ).items()
     }
     elb = Api(module, "elbv2")
     groups = elb.call(
@@ -162,7 +163,7 @@ def of_instance(module: AnsibleAWSModule, deployment: str, name: str) -> list[st
         Names=[f"{deployment}-{name}"],
     ).get("TargetGroups", [])
     states = {
-        (one["Target"]["Id"], str(one["Target"]["Port"])): one["TargetHealth"]["State"]
+        (one["Target"]["Id"], one["Target"]["Port"]): one["TargetHealth"]["State"]
         for group in groups
         for one in elb.call(
             "describe_target_health",
@@ -172,7 +173,8 @@ def of_instance(module: AnsibleAWSModule, deployment: str, name: str) -> list[st
     }
     order = ["healthy", "initial", "unhealthy", "unused", "unavailable", "draining", ""]
     return distinct(
-        tags[port] for port in sorted(tags, key=lambda port: order.index(states.get(port, "")))
+        releases[port]
+        for port in sorted(releases, key=lambda port: order.index(states.get(port, "")))
     )
 
 

@@ -44,6 +44,9 @@ def cloud(aws: FakeAws) -> FakeAws:
         "multicompute:8000": "1.0.0",
         "multicompute:8001": "1.1.0",
         "multicompute:configuration": "abc",
+        # Somebody else's.
+        "8002": "0.9.0",
+        "other:8001": "0.9.0",
     }
     instance = {
         "InstanceId": INSTANCE,
