@@ -89,7 +89,7 @@ def test_what_the_tagging_api_alone_knows_counts(account: FakeAws) -> None:
     assert look() == ["backup backup-vault demo", "kms key 1234"]
 
 
-def test_hundreds_of_resources_on_many_pages(account: FakeAws) -> None:
+def test_300_tagged_resources_on_stubbed_pages(account: FakeAws) -> None:
     def page(params: dict[str, Any]) -> dict[str, Any]:
         start = int(params.get("PaginationToken") or 0)
         numbers = range(start, start + 100)
@@ -101,6 +101,35 @@ def test_hundreds_of_resources_on_many_pages(account: FakeAws) -> None:
 
     account.on("resourcegroupstaggingapi.GetResources", page)
     assert len(set(look())) == 300
+
+
+def test_120_target_groups_on_stubbed_pages(account: FakeAws) -> None:
+    def page(params: dict[str, Any]) -> dict[str, Any]:
+        first = int(params.get("Marker", 0))
+        more = {"NextMarker": str(first + 50)} if first < 100 else {}
+        groups = [
+            {
+                "TargetGroupArn": ARN.format("elasticloadbalancing", f"targetgroup/g{number}/1"),
+                "TargetGroupName": f"g{number}",
+            }
+            for number in range(first, min(first + 50, 120))
+        ]
+        return {"TargetGroups": groups} | more
+
+    def tags(params: dict[str, Any]) -> Any:
+        # As many as DescribeTags takes.
+        if len(params["ResourceArns"]) > 20:
+            return AwsError("ValidationError", "member must have length less than or equal to 20")
+        return {
+            "TagDescriptions": [
+                {"ResourceArn": arn, "Tags": TAGS} for arn in params["ResourceArns"]
+            ]
+        }
+
+    account.on("elbv2.DescribeTargetGroups", page)
+    account.on("elbv2.DescribeTags", tags)
+    names = [f"elasticloadbalancing targetgroup g{number}" for number in range(120)]
+    assert sorted(look()) == sorted(names)
 
 
 def test_resources_without_the_name_are_found_through_the_tagging_api(account: FakeAws) -> None:

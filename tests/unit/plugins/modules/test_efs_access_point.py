@@ -88,7 +88,7 @@ def test_one_being_deleted_counts_as_gone(aws: FakeAws) -> None:
     assert run_module(efs_access_point, ARGS, check=True)["diff"]["before"] == {}
 
 
-def test_all_250_are_found(aws: FakeAws) -> None:
+def test_250_on_stubbed_pages_are_all_found(aws: FakeAws) -> None:
     def page(params: dict[str, Any]) -> dict[str, Any]:
         first = int(params.get("NextToken", 0))
         found = [
