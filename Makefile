@@ -37,11 +37,11 @@ lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dock
 	find molecule runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
 	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts tests | xargs -0 shellcheck
 	antsibull-changelog lint
-	ansible-lint --offline --profile production
-
-sanity: setup ## what mypy, ansible-test, antsibull-docs and galaxy-importer say of the collection
 	mkdir -p $(TYPED) && ln -sfn $(CURDIR) $(TYPED)/spin
 	MYPYPATH=.cache/types mypy -p ansible_collections.multicompute.spin.plugins
+	ansible-lint --offline --profile production
+
+sanity: setup ## what ansible-test, antsibull-docs and galaxy-importer say of the collection
 	scripts/sanity
 
 # One scenario after the other: check, converge, idempotence, verify, then uninstall or bake anew, and verify again.

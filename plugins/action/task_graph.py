@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
 
     def _identity(self, arguments: dict[str, Any], execution: Execution) -> list[Any]:
         """The same for two runs that may have the same tasks."""
-        item = execution.task_vars.get("ansible_loop_var")
+        item = execution.task_vars.get("ansible_loop_var", "")
         return [
             arguments["roles"] or [os.path.dirname(self._task.get_path()), arguments["file"]],
             arguments["tasks_from"],

@@ -24,6 +24,9 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.multicompute.spin.plugins.module_utils._waiters import get_waiter, pace
 
+# 90 s at most.
+ATTEMPTS: dict[str, Any] = {"retries": 12, "delay": 1, "backoff": 1.5, "max_delay": 15}
+
 
 class _Retry(AWSRetry):
     """amazon.aws's back-off, which knows neither every service's codes nor messages.
@@ -113,12 +116,23 @@ class Api:
         explain: Callable[[dict[str, Any]], str] | None = None,
         **params: Any,
     ) -> None:
-        """Wait with one of botocore's waiters or ours.
+        """Wait with one of botocore's waiters or ours; errors are retried as those of calls are.
 
         `explain` says what is wrong in the last answer when the wait fails.
         """
+        waiting = get_waiter(self.client, waiter)
+
+        def look() -> None:
+            try:
+                waiting.wait(WaiterConfig=pace(timeout), **params)
+            except WaiterError as error:
+                # An error that says nothing of the state: botocore gives up at the first one.
+                if str(error.kwargs["reason"]).startswith("An error occurred"):
+                    raise ClientError(error.last_response, waiting.config.operation) from error
+                raise
+
         try:
-            get_waiter(self.client, waiter).wait(WaiterConfig=pace(timeout), **params)
+            _Retry.jittered_backoff(**ATTEMPTS)(look)()
         except WaiterError as error:
             why = explain(error.last_response) if explain else ""
             why = f" ({why})" * bool(why)
@@ -150,9 +164,7 @@ class Api:
         advice: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         if retry_for is None:
-            retry = _Retry.jittered_backoff(
-                retries=12, delay=1, backoff=1.5, max_delay=15, catch_extra_error_codes=retry_on
-            )
+            retry = _Retry.jittered_backoff(**ATTEMPTS, catch_extra_error_codes=retry_on)
         else:
             retry = _Retry.lasting(retry_for, retry_on)
         try:

@@ -85,14 +85,14 @@ class Cluster:
 
 def complaint(error: Exception) -> str:
     """What the API server said, without the rest of its answer."""
-    body = getattr(error, "body", None)
+    body = getattr(error, "body", "")
     try:
         return f"{error.reason}: {json.loads(body)['message']}"  # type: ignore[attr-defined]
     except (TypeError, ValueError, KeyError, AttributeError):
         return str(error)
 
 
-class KubernetesModule(AnsibleModule):  # type: ignore[misc]
+class KubernetesModule(AnsibleModule):
     """A module that changes nothing."""
 
     def __init__(self, options: dict[str, Any]) -> None:

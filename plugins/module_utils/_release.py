@@ -251,7 +251,7 @@ def check_component(file: IO[bytes], size: int) -> None:
 
 def imports(wasm: Path) -> list[str]:
     """Names of what a whole component imports, such as C(wasi:http/types@0.2.0)."""
-    names = []
+    names: list[str] = []
     with wasm.open("rb") as file:
         for section, length in _sections(file, wasm.stat().st_size):
             if section == IMPORTS:
@@ -457,7 +457,9 @@ def _store(share: Path, bundle: Path, manifest: Manifest, missing: list[str]) ->
     target = share / "releases" / manifest["version"]
     stored = _stored_manifest(target)
     if stored:
-        first = {key: stored[key] for key in ("published_by", "published_at") if key in stored}
+        first: Manifest = {
+            key: stored[key] for key in ("published_by", "published_at") if key in stored
+        }
         manifest = {**manifest, **first, "files": {**stored["files"], **manifest["files"]}}
     with _staging(share) as staging:
         with tarfile.open(bundle, "r:") as archive:

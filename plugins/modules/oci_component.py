@@ -122,7 +122,7 @@ class Registry:
         self.session = requests.Session()
         # This machine is not behind its own proxy.
         self.session.trust_env = not local
-        self.credentials = (username, password) if username else None
+        self.credentials = (username, password) if username and password else None
 
     def get(self, path: str, accept: str, stream: bool = False) -> Any:
         headers = {"Accept": accept}

@@ -78,8 +78,8 @@ class Execution:
             variables[name] = self.task_vars.get(name)
         # Of a loop over the graph; they go before a role's defaults, as in what a loop includes.
         for kind in ("ansible_loop_var", "ansible_index_var"):
-            if name := self.task_vars.get(kind):
-                variables |= {kind: name, name: self.task_vars[name]}
+            if variable := self.task_vars.get(kind):
+                variables |= {kind: variable, variable: self.task_vars[variable]}
         return variables
 
     def execute(self, node: Node, loaders: Any) -> Outcome:

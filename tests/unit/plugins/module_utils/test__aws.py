@@ -15,6 +15,13 @@ from ansible_collections.multicompute.spin.tests.unit.plugins._stub import (
     run_module,
 )
 
+MOUNT_TARGET = {
+    "MountTargetId": "fsmt-0123456789abcdef0",
+    "FileSystemId": "fs-0123456789abcdef0",
+    "SubnetId": "subnet-0123456789abcdef0",
+    "LifeCycleState": "available",
+}
+
 
 def module_doing(action: Any) -> Any:
     def main() -> None:
@@ -145,15 +152,38 @@ def test_a_wait_that_takes_too_long_says_for_what(aws: FakeAws) -> None:
             FileSystemId="fs-1",
         )
 
-    state = {
-        "MountTargetId": "fsmt-0123456789abcdef0",
-        "FileSystemId": "fs-0123456789abcdef0",
-        "SubnetId": "subnet-0123456789abcdef0",
-        "LifeCycleState": "creating",
-    }
-    aws.on("efs.DescribeMountTargets", {"MountTargets": [state]})
+    aws.on(
+        "efs.DescribeMountTargets",
+        {"MountTargets": [MOUNT_TARGET | {"LifeCycleState": "creating"}]},
+    )
     result = run_module(module_doing(wait), {})
     assert "Could not see fs-1 mountable within 10 s (creating): " in result["msg"]
+
+
+def wait_for_mount_targets(module: AnsibleAWSModule) -> None:
+    def explain(answer: dict[str, Any]) -> str:
+        return answer["MountTargets"][0]["LifeCycleState"]
+
+    api = Api(module, "efs")
+    api.wait("mount_targets_available", "see it", 10, explain=explain, FileSystemId="fs-1")
+    finish(module, {}, {})
+
+
+@pytest.mark.parametrize(
+    "error", [AwsError("ThrottlingException"), AwsError("InternalServerError", status=500)]
+)
+def test_a_wait_goes_on_after_a_transient_error(aws: FakeAws, error: AwsError) -> None:
+    aws.on("efs.DescribeMountTargets", [error, error, {"MountTargets": [MOUNT_TARGET]}])
+    result = run_module(module_doing(wait_for_mount_targets), {})
+    assert not result.get("failed"), result["msg"]
+    assert len(aws.calls) == 3
+
+
+def test_a_wait_that_is_refused_says_what_to_do(aws: FakeAws) -> None:
+    aws.on("efs.DescribeMountTargets", AwsError("AccessDeniedException", "no", 403))
+    result = run_module(module_doing(wait_for_mount_targets), {})
+    assert "Could not see it (allow elasticfilesystem:DescribeMountTargets" in result["msg"]
+    assert len(aws.calls) == 1
 
 
 def test_changed_is_what_the_diff_shows(aws: FakeAws) -> None:

@@ -1,0 +1,164 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each step of each module's scenario with each of its calls disturbed in turn.
+
+The disturbance is in the client, so that it meets exactly the call that is meant, at little cost.
+It is an answer that AWS gives when it is busy or broken, which every call of a run meets once, or a
+connection that ends when the request has been carried out, which one call of a run meets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import boto3
+import pytest
+from ansible_collections.multicompute.spin.tests.e2e import api_requests
+from ansible_collections.multicompute.spin.tests.unit.plugins._stub import READS, run_module
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError
+from botocore.httpsession import URLLib3Session
+
+from .scenarios import SCENARIOS, Scenario
+
+REFUSALS = {
+    "throttled": ("ThrottlingException", "Rate exceeded", 400),
+    "broken": ("InternalFailure", "We encountered an internal error", 500),
+}
+# EFS knows a repeated one by its token, MiniStack does not.
+WITHOUT_TOKEN = {"CreateAccessPoint"}
+
+
+@dataclass
+class Line:
+    """The line to AWS: what went over it, and where it is disturbed."""
+
+    calls: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    # A key of REFUSALS, or "cut" for once, "dead" for as often as tried, and then of which call.
+    kind: str = ""
+    number: int = -1
+    met: int = 0
+    # What is asked now, and what was refused last.
+    asked: tuple[str, str] = ("", "")
+    refused: tuple[str, str] = ("", "")
+
+    def client(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        made = make(*args, **kwargs)
+        made.meta.events.register("before-parameter-build", self._ask)
+        made.meta.events.register("before-call", self._refuse)
+        made.meta.events.register("before-send", self._cut)
+        return made
+
+    @contextlib.contextmanager
+    def patched(self) -> Iterator[None]:
+        make = boto3.session.Session.client
+        client = lambda *args, **kwargs: self.client(make, *args, **kwargs)  # noqa: E731
+        with mock.patch.object(boto3.session.Session, "client", client):
+            yield
+
+    def _ask(self, params: dict[str, Any], model: Any, **_kwargs: Any) -> None:
+        service = model.service_model.service_name
+        self.calls.append(model.name)
+        self.asked = (model.name, repr(params))
+        found = api_requests.check(service, model.name, params)
+        self.problems += [f"{service}.{model.name}: {problem}" for problem in found]
+
+    def _refuse(self, **_kwargs: Any) -> Any:
+        if self.kind not in REFUSALS or self.asked == self.refused:
+            self.refused = ("", "")
+            return None
+        self.met += 1
+        self.refused = self.asked
+        code, message, status = REFUSALS[self.kind]
+        metadata = {"HTTPStatusCode": status, "RetryAttempts": 0}
+        parsed = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+        return AWSResponse("http://fault", status, {}, None), parsed
+
+    def _cut(self, request: Any, **_kwargs: Any) -> None:
+        if len(self.calls) - 1 != self.number:
+            return
+        if self.kind == "dead" or not self.met:
+            self.met += 1
+            URLLib3Session().send(request)
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+
+@pytest.fixture(autouse=True)
+def no_sleep(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+@pytest.fixture
+def accounts(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Each call opens an empty account, which modules find by their environment."""
+    numbers = itertools.count(300000000000 + hash(cloud) % 1000 * 1000000)
+
+    def open_account() -> Any:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(numbers)))
+        return boto3.Session().client
+
+    return open_account
+
+
+def run(scenario: Scenario, args: dict[str, Any], line: Line | None = None) -> dict[str, Any]:
+    with line.patched() if line else contextlib.nullcontext():
+        return run_module(scenario.module, args)
+
+
+def steps_before(scenario: Scenario, clients: Any, number: int) -> dict[str, Any]:
+    """The arguments of a step, when those before it have been taken."""
+    steps = scenario.steps(scenario.prepare(clients))
+    for args in steps[:number]:
+        result = run(scenario, args)
+        assert result.get("changed"), result
+    return steps[number]
+
+
+STEPS = [
+    pytest.param(scenario, number, id=f"{scenario.name}-{number}")
+    for scenario in SCENARIOS
+    for number in range(len(scenario.steps(["subnet-a", "subnet-b"])))
+]
+
+
+@pytest.mark.parametrize(("scenario", "number"), STEPS)
+def test_each_call_disturbed_in_turn(
+    scenario: Scenario, number: int, accounts: Callable[[], Any]
+) -> None:
+    clients = accounts()
+    undisturbed = Line()
+    args = steps_before(scenario, clients, number)
+    first = run(scenario, args, undisturbed)
+    assert first.get("changed"), first
+    assert undisturbed.problems == []
+    assert run(scenario, args)["changed"] is False
+    expected = scenario.count(clients)
+
+    for kind, call in disturbances(undisturbed.calls):
+        clients = accounts()
+        args = steps_before(scenario, clients, number)
+        line = Line(kind=kind, number=call)
+        result = run(scenario, args, line)
+        where = f"{undisturbed.calls[call] if call >= 0 else 'every call'} {kind}"
+        assert line.met, where
+        failed = result.get("failed", False)
+        # What AWS gives no means to repeat safely, such as a revision, is not repeated.
+        assert failed is (kind == "dead") or kind == "cut", f"{where}: {result.get('msg')}"
+        assert not failed or "Could not " in result["msg"], result["msg"]
+        again = run(scenario, args)
+        assert not again.get("failed"), f"{where}: {again['msg']}"
+        assert not again["changed"] or run(scenario, args)["changed"] is False, where
+        assert scenario.count(clients) == expected, where
+
+
+def disturbances(calls: list[str]) -> Iterator[tuple[str, int]]:
+    yield from ((kind, -1) for kind in REFUSALS)
+    for number, call in enumerate(calls):
+        if not call.startswith(READS) and call not in WITHOUT_TOKEN:
+            yield from ((kind, number) for kind in ("cut", "dead"))
