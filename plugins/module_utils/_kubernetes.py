@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
 
 try:
@@ -92,13 +92,11 @@ def complaint(error: Exception) -> str:
         return str(error)
 
 
-class KubernetesModule(AnsibleModule):
-    """A module that changes nothing."""
+class KubernetesModule(AnsibleK8SModule):
+    """A module that changes nothing. It says so itself where the library is missing."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(argument_spec=AUTH_ARG_SPEC | options, supports_check_mode=True)
-        if api is None:
-            self.fail_json(msg=missing_required_lib("kubernetes"))
 
     @contextmanager
     def cluster(self) -> Iterator[Cluster]:
