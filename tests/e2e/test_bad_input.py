@@ -125,6 +125,10 @@ REFUSED = [
         {"primitives": {"functions": {"f": {"primitive_architecture": "x86_64"}}}},
         "primitive_architecture of 'f' is 'x86_64': set amd64 or arm64.",
     ),
+    (
+        {"primitives": {"instances": {"i": {"primitive_architecture": "arm64"}}}},
+        "primitive_architecture of 'i' is 'arm64', and this machine is amd64: set amd64",
+    ),
     ({"canary": "gcp"}, f"canary names gcp, {STRANGER}"),
     (
         {
@@ -205,7 +209,10 @@ def test_inventory_is_refused(tmp_path: Path, change: dict[str, Any], message: s
     [
         {"primitives": many(5), "app_version": "1.2.3-rc.1+build.5"},
         {"primitives": weights(0, 999, 0), "without": "wasm_runtime"},
-        {"primitives": {"services": {"a": {"primitive_architecture": "arm64"}}}},
+        {
+            "cloud_provider": "aws",
+            "primitives": {"instances": {"a": {"primitive_architecture": "arm64"}}},
+        },
         {"without": "app_version", "load_balancer_port": "8081"},
         {"groups": {"machines": {"hosts": {"pi": {}}}}, "app_build_host": "pi"},
     ],
@@ -213,6 +220,21 @@ def test_inventory_is_refused(tmp_path: Path, change: dict[str, Any], message: s
 def test_what_is_right_is_not_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     run = play("playbooks/checks.yml", "-i", str(inventory(tmp_path, **change)))
     assert run.code == 0, run.output
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_another_architecture_needs_an_emulator(tmp_path: Path, registered: bool) -> None:
+    hosts = {"services": {"s": {"primitive_architecture": "arm64"}}}
+    run = play(
+        *("playbooks/checks.yml", "-i", str(inventory(tmp_path, primitives=hosts))),
+        *("--extra-vars", f"__deployment_emulation={tmp_path if registered else '/nowhere'}"),
+    )
+    assert (run.code == 0) == registered
+    if not registered:
+        assert refusal(run) == (
+            "primitive_architecture of 's' is 'arm64', and this machine is amd64: run "
+            "scripts/arm64-emulation (as root, once after each boot), or set amd64."
+        )
 
 
 @pytest.mark.parametrize("file", ["hosts.yml", "group_vars/all.yml"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import docker
 import pytest
 
 from ..load import Load, load
@@ -216,3 +218,34 @@ def test_shift_moves_the_requests(deployment: Deployment, site: Run) -> None:
             "playbooks/shift.yml", "--extra-vars", '{"weights": {"ec2": 90, "lambda": 10}}'
         )
     assert deployment.count() == Counter({"ec2": 27, "lambda": 3})
+
+
+@pytest.fixture(scope="module")
+def emulation() -> None:
+    """The kernel runs programs for arm64."""
+    ended = subprocess.run(
+        [ROOT / "scripts/arm64-emulation"], capture_output=True, text=True, check=False
+    )
+    if "this kernel" in ended.stderr:
+        pytest.skip(ended.stderr)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_another_architecture_joins_and_serves_the_same_file(
+    deployment: Deployment, site: Run, address: dict[str, str], emulation: None
+) -> None:
+    inventories = ("-i", "inventories/local", "-i", "inventories/local-arm64")
+    with without_failures(deployment):
+        run = deployment.must(
+            *("site.yml", *inventories),
+            *("--extra-vars", "app_version=2.0.0"),
+            *("--extra-vars", json.dumps(address)),
+        )
+    for name, architecture in {"ecs": "amd64", "ecs-arm64": "arm64"}.items():
+        assert re.search(rf"^{name} +service +{architecture} +1  2.0.0 +healthy ", run.output, re.M)
+    assert releases_of(deployment) == everywhere("2.0.0") | {"ecs-arm64": {"2.0.0"}}
+    engine = docker.from_env()
+    images = [engine.images.get(made.attrs["Image"]) for made in deployment.containers()]
+    assert [image.attrs["Architecture"] for image in images].count("arm64") == 1
+    deployment.must("playbooks/destroy.yml", *inventories, "--limit", "ecs-arm64")
+    assert deployment.count() == EVEN

@@ -238,6 +238,8 @@ def test_a_container_is_what_its_definition_says(cluster: Cluster) -> None:
     # Only where the image declares a VOLUME does an empty volume take its owner and mode.
     assert get(address, "/mode/tmp") == "1777 0"
     assert get(address, "/mode/other") == "755 0"
+    (container,) = engine().containers.list(filters={"label": f"com.amazonaws.ecs.task-arn={arn}"})
+    assert container.attrs["HostConfig"]["Memory"] == 512 * 2**20, "the task's"
     cluster.ecs.stop_task(cluster=cluster.name, task=arn)
     cluster.wait(arn, "STOPPED")
     assert not engine().volumes.list(filters={"label": f"com.amazonaws.ecs.task-arn={arn}"})

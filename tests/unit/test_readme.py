@@ -24,6 +24,7 @@ RUN_BY = {
     "curl -i http://127.0.0.1:8080/": E2E,
     "ansible-playbook site.yml": E2E,
     "ansible-playbook site.yml --limit lambda": E2E,
+    "ansible-playbook site.yml -i inventories/local -i inventories/local-arm64": RELEASE,
     "ansible-playbook playbooks/status.yml": E2E,
     "ansible-playbook playbooks/destroy.yml": E2E,
     "ansible-playbook playbooks/release.yml": RELEASE,

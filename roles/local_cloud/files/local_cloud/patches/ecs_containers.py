@@ -131,6 +131,7 @@ def _complete(options: Options) -> None:
     _prepare_logs(cdef)
     options["environment"] = _environment(options["environment"])
     options["volumes"] = _volumes(task, cdef, options["image"])
+    options["mem_limit"] = _memory(task, cdef)
     _apply_definition(options, cdef)
     _apply_linux_parameters(options, cdef.get("linuxParameters", {}))
 
@@ -169,8 +170,6 @@ def _apply_definition(options: Options, cdef: Record) -> None:
             for u in cdef.get("ulimits", [])
         ],
     )
-    if cdef.get("memory"):
-        options["mem_limit"] = f"{cdef['memory']}m"
     if check := cdef.get("healthCheck"):
         options["healthcheck"] = {
             "test": check["command"],
@@ -179,6 +178,14 @@ def _apply_definition(options: Options, cdef: Record) -> None:
             "retries": check.get("retries", 3),
             "start_period": check.get("startPeriod", 0) * 10**9,
         }
+
+
+def _memory(task: Record, cdef: Record) -> str | None:
+    """What a container may take: all of its task's, which on Fargate they share, unless it has a
+    limit of its own."""
+    task_definition = ecs._task_defs[ecs._resolve_td_key(task["taskDefinitionArn"])]
+    limit = cdef.get("memory") or task_definition.get("memory")
+    return f"{limit}m" if limit else None
 
 
 def _apply_linux_parameters(options: Options, parameters: Record) -> None:
