@@ -436,6 +436,13 @@ def _missing(share: Path, state: dict[str, Any], manifest: Manifest) -> list[str
             f"release {version} exists on {share} with sha256 {present['sha256']}, the bundle "
             f"has {files[APP]['sha256']}: a published version never changes, give it a new one"
         )
+    reuse = manifest.get("instance_reuse")
+    if present and present["sha256"] and present.get("instance_reuse") != reuse:
+        raise ReleaseError(
+            f"release {version} exists on {share} with instance_reuse "
+            f"{present.get('instance_reuse')}, the bundle has {reuse}: a published version never "
+            "changes, give it a new one"
+        )
     release = share / "releases" / version
     listed = present["files"] if present else {}
     return [

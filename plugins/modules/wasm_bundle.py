@@ -55,6 +55,12 @@ options:
     elements: str
     choices: [amd64, arm64]
     default: []
+  instance_reuse:
+    description:
+      - How many requests wasmtime gives one instance of the component, at most; 1 for an app that
+        must begin each request anew, or does not survive a second one.
+      - Without it, the server decides. Spin makes an instance for each request anyway.
+    type: int
 attributes:
   check_mode:
     description:
@@ -264,6 +270,8 @@ def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
     params = module.params
     dest = Path(params["dest"])
     check_version(params["version"])
+    if params["instance_reuse"] is not None and params["instance_reuse"] < 1:
+        raise ReleaseError(f"instance_reuse is {params['instance_reuse']}: set 1 or more")
     if module.check_mode and awaits_input(params):
         return report(True, params, UNKNOWN, UNKNOWN, current_release(dest), {})
     sha256 = check_wasm(wasm, params["wasm_sha256"], params["runtimes"])
@@ -276,6 +284,8 @@ def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
         "wasmtime": version,
         **origin(module, wasm),
     }
+    if params["instance_reuse"]:
+        wanted["instance_reuse"] = params["instance_reuse"]
     architectures = params["architectures"] if version else []
     names = {f"aot/wasmtime-{version}-{name}.cwasm": name for name in sorted(architectures)}
     current = current_release(dest)
@@ -335,6 +345,7 @@ def main() -> None:
                 "choices": list(TRIPLES),
                 "default": [],
             },
+            "instance_reuse": {"type": "int"},
         },
         supports_check_mode=True,
     )

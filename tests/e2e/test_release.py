@@ -17,12 +17,13 @@ from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
 from ..load import Load, load
-from .conftest import ROOT, Deployment, Run
+from .conftest import BIN, ROOT, Deployment, Run, environment
 
 NAMES = ("ec2", "ecs", "lambda")
 EVEN = Counter({"ec2": 10, "ecs": 10, "lambda": 10})
@@ -184,28 +185,40 @@ def test_a_canary_that_is_slow_goes_back_by_itself(
 
 
 @pytest.fixture(scope="module")
-def address(deployment: Deployment, moody: Path) -> Iterator[dict[str, str]]:
-    """The component that the tests above had built, on a web server: its variables."""
-    component = max(deployment.build.glob("*.wasm"), key=lambda path: path.stat().st_mtime)
-    handler = partial(SimpleHTTPRequestHandler, directory=str(component.parent))
+def python_app(site: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The example in Python, on a web server: its variables."""
+    folder = tmp_path_factory.mktemp("python")
+    # The crate that the sample app is built with holds the interfaces.
+    (wit, *_) = (ROOT / ".cache/builder/cargo/registry/src").glob("*/wasi-0.13*/wit")
+    command = [BIN / "componentize-py", "-d", wit, "-w", "wasi:http/proxy@0.2.0", "componentize"]
+    subprocess.run(
+        [*command, "app", "-o", folder / "app.wasm"],
+        cwd=ROOT / "examples/python",
+        # It would search the packages of a Python that it finds, and ours link to this checkout.
+        env=environment(PYTHONDONTWRITEBYTECODE="1", PATH="/usr/bin:/bin"),
+        check=True,
+    )
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield {
-        "app_wasm_url": f"http://127.0.0.1:{server.server_port}/{component.name}",
-        "app_wasm_sha256": sha256(component.read_bytes()).hexdigest(),
+        "app_wasm_url": f"http://127.0.0.1:{server.server_port}/app.wasm",
+        "app_wasm_sha256": sha256((folder / "app.wasm").read_bytes()).hexdigest(),
+        "app_instance_reuse": 1,
     }
     server.shutdown()
 
 
-def test_a_component_from_an_address_is_released(
-    deployment: Deployment, site: Run, address: dict[str, str]
+def test_an_app_in_python_from_an_address_is_served_by_the_same_primitives(
+    deployment: Deployment, site: Run, python_app: dict[str, Any]
 ) -> None:
     with without_failures(deployment):
         deployment.must(
             *("playbooks/release.yml", "--extra-vars", "app_version=2.0.0"),
-            *("--extra-vars", json.dumps(address)),
+            *("--extra-vars", json.dumps(python_app)),
         )
     assert releases_of(deployment) == everywhere("2.0.0")
+    assert {deployment.ask().body for _ in NAMES} == {b"Hello from Python"}
 
 
 def test_shift_moves_the_requests(deployment: Deployment, site: Run) -> None:
@@ -232,18 +245,14 @@ def emulation() -> None:
 
 
 def test_another_architecture_joins_and_serves_the_same_file(
-    deployment: Deployment, site: Run, address: dict[str, str], emulation: None
+    deployment: Deployment, site: Run, emulation: None
 ) -> None:
     inventories = ("-i", "inventories/local", "-i", "inventories/local-arm64")
     with without_failures(deployment):
-        run = deployment.must(
-            *("site.yml", *inventories),
-            *("--extra-vars", "app_version=2.0.0"),
-            *("--extra-vars", json.dumps(address)),
-        )
+        run = deployment.must("site.yml", *inventories)
     for name, architecture in {"ecs": "amd64", "ecs-arm64": "arm64"}.items():
-        assert re.search(rf"^{name} +service +{architecture} +1  2.0.0 +healthy ", run.output, re.M)
-    assert releases_of(deployment) == everywhere("2.0.0") | {"ecs-arm64": {"2.0.0"}}
+        assert re.search(rf"^{name} +service +{architecture} +1  1.0.0 +healthy ", run.output, re.M)
+    assert releases_of(deployment) == everywhere("1.0.0") | {"ecs-arm64": {"1.0.0"}}
     engine = docker.from_env()
     images = [engine.images.get(made.attrs["Image"]) for made in deployment.containers()]
     assert [image.attrs["Architecture"] for image in images].count("arm64") == 1

@@ -186,6 +186,18 @@ def test_version_with_another_digest_is_refused(share: Path, put: Callable[..., 
     assert snapshot(share) == before
 
 
+@pytest.mark.parametrize("reuse", [{}, {"instance_reuse": 2}])
+def test_a_version_keeps_how_often_an_instance_is_used(
+    share: Path, put: Callable[..., Any], reuse: dict[str, int]
+) -> None:
+    put("1.0.0", manifest={"instance_reuse": 1})
+    assert not put("1.0.0", manifest={"instance_reuse": 1})["changed"]
+    before = snapshot(share)
+    with pytest.raises(ReleaseError, match=r"1\.0\.0 exists .* with instance_reuse 1, the bundle"):
+        put("1.0.0", manifest=reuse)
+    assert snapshot(share) == before
+
+
 def test_same_app_built_at_another_time_is_the_same_release(put: Callable[..., Any]) -> None:
     put("1.0.0")
     assert not put("1.0.0", manifest={"built_at": "2027-01-01T00:00:00Z"})["changed"]

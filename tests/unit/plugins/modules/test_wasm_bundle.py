@@ -110,6 +110,17 @@ def test_bundle_holds_what_release_json_says(args: dict[str, Any]) -> None:
     assert done["bundle_sha256"] == hashlib.sha256(Path(args["dest"]).read_bytes()).hexdigest()
 
 
+def test_a_release_carries_how_often_an_instance_is_used(args: dict[str, Any]) -> None:
+    assert "instance_reuse" not in run_module(wasm_bundle, args)["release"]
+    args["instance_reuse"] = 1
+    assert run_module(wasm_bundle, args)["release"]["instance_reuse"] == 1
+    assert not run_module(wasm_bundle, args)["changed"]
+    # As runtime/serve, which has no parser of JSON, looks for it.
+    assert b'\n  "instance_reuse": 1,\n' in members(args)["release.json"]
+    refused = run_module(wasm_bundle, args | {"instance_reuse": 0})
+    assert "instance_reuse is 0: set 1 or more" in refused["msg"]
+
+
 def test_same_input_gives_the_same_bytes_and_is_not_compiled_again(
     args: dict[str, Any], tmp_path: Path
 ) -> None:
