@@ -35,7 +35,7 @@ lint: setup ## style and known mistakes of Ansible, Python, YAML, shell and Dock
 	ruff check . && ruff format --check .
 	yamllint --strict .
 	find molecule runtime tests -iname '*dockerfile' -print0 | xargs -0 hadolint
-	grep -rlZE '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts tests | xargs -0 shellcheck
+	grep -rlZE --exclude-dir=__pycache__ '^#!.*[ /](ba)?sh$$' .ci packer runtime scripts tests | xargs -0 shellcheck
 	antsibull-changelog lint
 	mkdir -p $(TYPED) && ln -sfn $(CURDIR) $(TYPED)/spin
 	MYPYPATH=.cache/types mypy -p ansible_collections.multicompute.spin.plugins
