@@ -36,6 +36,7 @@ class Load:
     """What came of it. Times are those of time.monotonic()."""
 
     port: int
+    host: str = "127.0.0.1"
     answers: list[Answer] = field(default_factory=list)
 
     @property
@@ -48,7 +49,7 @@ class Load:
 
     def ask(self) -> None:
         sent = time.monotonic()
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
+        connection = HTTPConnection(self.host, self.port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request("GET", "/")
             response = connection.getresponse()
@@ -63,9 +64,9 @@ class Load:
 
 
 @contextmanager
-def load(port: int, per_second: int = 50) -> Iterator[Load]:
+def load(port: int, per_second: int = 50, host: str = "127.0.0.1") -> Iterator[Load]:
     """Load while the body runs; all requests have ended when it is left."""
-    made, over = Load(port), threading.Event()
+    made, over = Load(port, host), threading.Event()
 
     def send() -> None:
         with ThreadPoolExecutor(WORKERS) as workers:

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
 
 import pytest
-import yaml
 
 from . import node
-from .conftest import Cluster
+from .conftest import CHECKOUT, Cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -31,9 +31,9 @@ def test_it_serves_the_release_from_the_share(cluster: Cluster) -> None:
     line = re.search(r"pi-cluster +cluster +amd64 +0.0.1 +healthy +[\d.]+ ms", cluster.output)
     assert line, cluster.output
     with cluster.load() as load:
-        pass
+        time.sleep(1)
     assert load.failures == []
-    assert load.releases == ["0.0.1"]
+    assert list(load.releases()) == ["0.0.1"]
 
 
 def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
@@ -91,15 +91,16 @@ def test_a_new_release_costs_no_request(cluster: Cluster) -> None:
         assert cluster.play(app_version="0.0.2") > 0
     print(f"rollout: {time.monotonic() - started:.0f} s, {len(load.answers)} requests")
     assert load.failures == []
-    assert load.releases == ["0.0.1", "0.0.2"]
+    assert list(load.releases()) == ["0.0.1", "0.0.2"]
     assert cluster.play(app_version="0.0.2") == 0, cluster.output
 
 
 def test_going_back_costs_no_request(cluster: Cluster) -> None:
+    """As release.yml and rollback.yml do it, which import playbooks/clusters.yml."""
     with cluster.load() as load:
-        cluster.play(app_version="0.0.1")
+        assert cluster.play(name="clusters", app_version="0.0.1") > 0
     assert load.failures == []
-    assert load.releases == ["0.0.2", "0.0.1"]
+    assert list(load.releases()) == ["0.0.2", "0.0.1"]
 
 
 def test_a_lost_pod_is_made_up_for(cluster: Cluster) -> None:
@@ -148,7 +149,7 @@ def test_a_release_that_does_not_run_is_taken_back(cluster: Cluster) -> None:
     assert "serve: no release at /mnt/app/releases/9.9.9/app.wasm" in said
     assert "release 0.0.1 serves again" in said
     assert load.failures == []
-    assert load.releases == ["0.0.1"]
+    assert list(load.releases()) == ["0.0.1"]
     assert cluster.play() == 0, cluster.output
 
 
@@ -201,7 +202,7 @@ def test_an_image_that_no_node_has_is_said_at_once(cluster: Cluster) -> None:
         ),
         ({"kubernetes_namespace": "default"}, ["Namespace default", "kubernetes_manage_namespace"]),
         (
-            {"kubernetes_workload": "spinapp", "kubernetes_spinapp_image": "ghcr.io/me/app:1"},
+            {"kubernetes_flavour": "spinkube", "kubernetes_spinapp_image": "ghcr.io/me/app:1"},
             ["does not know SpinApps", "Spin operator"],
         ),
     ],
@@ -216,6 +217,40 @@ def test_bad_input_is_refused(
     for word in [*words, "Nothing was changed"]:
         assert word in said, said
     assert cluster.kubectl("get", "all,pv,pvc", "--all-namespaces", "-o", "name") == before
+
+
+def test_who_may_only_edit_a_namespace_can_use_it(cluster: Cluster) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "releases", "namespace": "guest"},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    path = cluster.folder / "claim.json"
+    path.write_text(json.dumps(claim))
+    cluster.kubectl("create", "namespace", "guest")
+    try:
+        bind = ["create", "rolebinding", "guest", "--namespace=guest", "--clusterrole=edit"]
+        cluster.kubectl(*bind, "--user=visitor")
+        cluster.kubectl("apply", "-f", str(path))
+        # Not even the nodes may be listed.
+        changed = cluster.play(
+            "--limit",
+            "pi-cluster",
+            "--check",
+            kubernetes_context="visitor",
+            kubernetes_namespace="guest",
+            kubernetes_manage_namespace=False,
+            kubernetes_storage="claim",
+            kubernetes_claim="releases",
+            **image(cluster),
+        )
+        assert changed > 0
+    finally:
+        cluster.kubectl("delete", "namespace", "guest")
 
 
 def test_the_pods_move_to_another_volume(cluster: Cluster) -> None:
@@ -239,56 +274,30 @@ def test_manifests_in_a_folder_are_the_same_objects(cluster: Cluster) -> None:
     assert said == "", said
 
 
-def test_a_spinapp_is_valid_to_the_server(cluster: Cluster) -> None:
-    """Against a definition of the same fields; no operator is there to run it."""
-    from ..unit.roles.test_kubernetes import SPINAPP_FIELDS
-
-    types = {dict: "object", list: "array", bool: "boolean", str: "string", int: "integer"}
-    fields = {
-        name: {"type": types[kind], "x-kubernetes-preserve-unknown-fields": True}
-        if kind is dict
-        else {
-            "type": "array",
-            "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-        }
-        if kind is list
-        else {"type": types[kind]}
-        for name, kind in SPINAPP_FIELDS.items()
+def test_a_spinapp_is_applied_and_removed(cluster: Cluster) -> None:
+    """No operator is there to run it, only its definitions: so it does not come up."""
+    definitions = CHECKOUT / "tests/unit/roles/spinkube.yml"
+    cluster.kubectl("apply", "-f", str(definitions))
+    cluster.kubectl("wait", "--for=condition=Established", "-f", str(definitions))
+    spinapp = {
+        "kubernetes_flavour": "spinkube",
+        "kubernetes_name": "spinapp",
+        "kubernetes_spinapp_image": "ghcr.io/me/app:1.0.0",
+        "kubernetes_timeout": 5,
     }
-    spec = {"type": "object", "required": ["executor", "image"], "properties": fields}
-    definition = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "spinapps.core.spinkube.dev"},
-        "spec": {
-            "group": "core.spinkube.dev",
-            "scope": "Namespaced",
-            "names": {"kind": "SpinApp", "plural": "spinapps", "singular": "spinapp"},
-            "versions": [
-                {
-                    "name": "v1alpha1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}},
-                }
-            ],
-        },
-    }
-    path = cluster.folder / "crd.yaml"
-    path.write_text(yaml.safe_dump(definition))
-    cluster.kubectl("apply", "-f", str(path))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/spinapps.core.spinkube.dev")
-    folder = cluster.folder / "spinapp"
-    cluster.play(
-        "--limit",
-        "pi-cluster",
-        kubernetes_render_dir=str(folder),
-        kubernetes_workload="spinapp",
-        kubernetes_spinapp_image="ghcr.io/me/app:1.0.0",
-    )
-    apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict"]
-    cluster.kubectl(*apply, "-f", str(folder / "spinapp.yaml"))
-    cluster.kubectl("delete", "-f", str(path))
+    try:
+        cluster.play("--limit", "pi-cluster", fails=True, **spinapp)
+        assert "the Deployment does not exist" in cluster.output
+        of = "--namespace=spinapp"
+        app = json.loads(cluster.kubectl("get", of, "-o", "json", "spinapp", "spinapp"))
+        assert app["spec"]["enableAutoscaling"] is True
+        cluster.kubectl("get", of, "hpa,spinappexecutor", "spinapp")
+        cluster.kubectl("get", "runtimeclass", "spinapp-spinapp")
+        cluster.play("--limit", "pi-cluster", kubernetes_state="absent", **spinapp)
+        for left in ("runtimeclass/spinapp-spinapp", "namespace/spinapp"):
+            assert "NotFound" in cluster.kubectl("get", left, ok=False)
+    finally:
+        cluster.kubectl("delete", "-f", str(definitions))
 
 
 def test_nothing_is_left(cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -24,7 +25,7 @@ EFS = {
     "kubernetes_efs_access_point": "fsap-0123456789abcdef0",
 }
 SPINAPP = {
-    "kubernetes_workload": "spinapp",
+    "kubernetes_flavour": "spinkube",
     "kubernetes_spinapp_image": "ghcr.io/me/app:1.0.0",
 }
 
@@ -55,6 +56,7 @@ CLUSTERS: dict[str, dict[str, Any]] = {
         "kubernetes_replicas": 1,
         "kubernetes_replicas_max": 1,
         "kubernetes_image_pull_secrets": ["one"],
+        "kubernetes_spinapp_executor": "containerd-shim-spin",
         "kubernetes_spinapp_variables": {"greeting": "hello", "count": 3},
     },
 }
@@ -114,7 +116,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
 def test_every_object_is_valid(rendered: dict[str, Objects], cluster: str) -> None:
     for version in VERSIONS:
         for name, manifest in rendered[cluster].items():
-            if name != "spinapp.yaml":
+            if name not in ("spinapp.yaml", "executor.yaml"):
                 kubernetes_validate.validate(manifest, version, strict=True)
 
 
@@ -225,55 +227,47 @@ def test_the_volumes_name_where_the_releases_are(rendered: dict[str, Objects]) -
     assert claim == "releases"
 
 
-# What the operator's published CRD (spin-operator 0.6.1) and its webhook ask for.
-SPINAPP_FIELDS = {
-    "checks": dict,
-    "components": list,
-    "deploymentAnnotations": dict,
-    "enableAutoscaling": bool,
-    "executor": str,
-    "image": str,
-    "imagePullSecrets": list,
-    "invocationLimits": dict,
-    "podAnnotations": dict,
-    "podLabels": dict,
-    "replicas": int,
-    "resources": dict,
-    "runtimeConfig": dict,
-    "serviceAccountName": str,
-    "serviceAnnotations": dict,
-    "variables": list,
-    "volumeMounts": list,
-    "volumes": list,
-}
-SPINAPP_CHECK_FIELDS = {
-    "failureThreshold",
-    "httpGet",
-    "initialDelaySeconds",
-    "periodSeconds",
-    "successThreshold",
-    "timeoutSeconds",
-}
+def strict(schema: Any) -> Any:
+    """What the API server asks for where unknown fields are refused."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: strict(part) for name, part in schema.items()}
+    if isinstance(schema.get("properties"), dict):
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+@pytest.fixture(scope="module")
+def spinkube() -> dict[str, Any]:
+    """Kind -> schema of the Spin operator's definitions."""
+    definitions = yaml.safe_load_all((HERE / "spinkube.yml").read_text())
+    schemas = {
+        definition["spec"]["names"]["kind"]: strict(
+            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        )
+        for definition in definitions
+    }
+    for schema in schemas.values():
+        schema["properties"]["metadata"] = {"type": "object"}
+    return schemas
 
 
 @pytest.mark.parametrize("cluster", ["spinapp", "spinapp-fixed"])
-def test_a_spinapp_is_what_the_operator_takes(rendered: dict[str, Objects], cluster: str) -> None:
+def test_a_spinapp_is_what_the_operator_takes(
+    rendered: dict[str, Objects], spinkube: dict[str, Any], cluster: str
+) -> None:
+    custom = [each for each in rendered[cluster].values() if each["kind"] in spinkube]
+    for each in custom:
+        assert each["apiVersion"] == "core.spinkube.dev/v1alpha1"
+        jsonschema.validate(each, spinkube[each["kind"]])
     app = rendered[cluster]["spinapp.yaml"]
-    assert (app["apiVersion"], app["kind"]) == ("core.spinkube.dev/v1alpha1", "SpinApp")
     spec = app["spec"]
-    assert {"executor", "image"} <= spec.keys() <= SPINAPP_FIELDS.keys()
-    for name, value in spec.items():
-        assert type(value) is SPINAPP_FIELDS[name], name
-    assert spec["checks"].keys() == {"readiness", "liveness"}
-    for check in spec["checks"].values():
-        assert check.keys() <= SPINAPP_CHECK_FIELDS
-        assert check["httpGet"] == {"path": "/.well-known/spin/health"}
+    for check in ("readiness", "liveness"):
+        assert spec["checks"][check]["httpGet"] == {"path": "/.well-known/spin/health"}
     # The webhook wants exactly one of them.
     assert spec.get("enableAutoscaling", False) == ("replicas" not in spec)
-    assert all(
-        variable.keys() == {"name", "value"} and isinstance(variable["value"], str)
-        for variable in spec.get("variables", [])
-    )
     autoscaler = rendered[cluster].get("autoscaler.yaml")
     if autoscaler:
         target = autoscaler["spec"]["scaleTargetRef"]
@@ -285,6 +279,27 @@ def test_a_spinapp_is_what_the_operator_takes(rendered: dict[str, Objects], clus
         }
     namespace = rendered[cluster]["namespace.yaml"]["metadata"]["labels"]
     assert namespace["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_a_spinapp_has_its_executor_and_runtime_class(
+    rendered: dict[str, Objects], spinkube: dict[str, Any]
+) -> None:
+    own = rendered["spinapp"]
+    executor, runtime = own["executor.yaml"], own["runtime-class.yaml"]
+    assert own["spinapp.yaml"]["spec"]["executor"] == executor["metadata"]["name"]
+    assert executor["spec"]["deploymentConfig"]["runtimeClassName"] == runtime["metadata"]["name"]
+    assert runtime["handler"] == "spin"
+    files = list(own)
+    assert files.index("executor.yaml") < files.index("spinapp.yaml"), "the operator looks for it"
+    theirs = rendered["spinapp-fixed"]
+    assert theirs["spinapp.yaml"]["spec"]["executor"] == "containerd-shim-spin"
+    assert not {"executor.yaml", "runtime-class.yaml"} & theirs.keys()
+
+    # A schema that lets everything through would prove nothing.
+    for wrong in ({"replicas": "2"}, {"volume": []}, {"image": None}):
+        app = own["spinapp.yaml"] | {"spec": own["spinapp.yaml"]["spec"] | wrong}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(app, spinkube["SpinApp"])
 
 
 def playbook(inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
