@@ -55,8 +55,15 @@ class Cluster:
         }
         cluster = {
             "kubernetes_context": self.context,
-            "kubernetes_image_loader": "kind",
+            # kind would load it by an exec with all privileges, which not every engine grants.
+            "kubernetes_image_loader": "containerd",
+            "kubernetes_nodes": ["node"],
             "kubernetes_service_type": "NodePort",
+        }
+        inside = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_host": self.container.name,
+            "ansible_python_interpreter": "/usr/bin/python3",
         }
         groups = {
             # Of it, playbooks/clusters.yml takes no more than the release.
@@ -66,6 +73,7 @@ class Cluster:
                 "hosts": {"workstation": {"runtime_host_share_source": str(self.folder / "share")}}
             },
             "clusters": {"hosts": {"pi-cluster": cluster}},
+            "nodes": {"hosts": {"node": inside}},
         }
         self.inventory.write_text(json.dumps({"all": {"children": groups, "vars": local}}))
 
@@ -79,7 +87,7 @@ class Cluster:
             cwd=CHECKOUT,
             env=os.environ
             | {
-                "PATH": f"{Path(sys.executable).parent}:{node.kind().parent}:{os.environ['PATH']}",
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "ANSIBLE_NOCOLOR": "true",
             },
             capture_output=True,

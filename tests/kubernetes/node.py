@@ -6,7 +6,7 @@
     python -m tests.kubernetes.node down NAME
 
 Kubernetes is compiled once (16 minutes of CPU) and kept in ~/.cache/multicompute. SHARE is a folder
-of this machine, which the node has as /mnt/app. It carries kind's labels: `kind load` finds it.
+of this machine, which the node has as /mnt/app.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from docker.models.containers import Container
 
 SOURCE = Path(__file__).parent / "cluster"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multicompute"
-KIND = "v0.33.0"
 SANDBOX = "multicompute/sandbox:latest"
 NODE = "multicompute/kubernetes-node:latest"
 CAP_SYS_RESOURCE = 24
@@ -57,14 +56,6 @@ def kubernetes() -> Path:
         flags = f"-s -w -X k8s.io/component-base/version.gitVersion=v{version[1]}"
         build(["go", "build", "-trimpath", f"-ldflags={flags}", f"-o={part}", "."], SOURCE)
         part.rename(binary)
-    return binary
-
-
-def kind() -> Path:
-    """The real kind, for `kind load docker-image`."""
-    binary = CACHE / f"kind-{KIND}/kind"
-    if not binary.exists():
-        build(["go", "install", f"sigs.k8s.io/kind@{KIND}"], Path.home(), GOBIN=str(binary.parent))
     return binary
 
 
@@ -128,8 +119,6 @@ def up(name: str, share: Path, config: Path) -> Container:
     options = [
         f"--name={name}-control-plane",
         "--hostname=node",
-        f"--label=io.x-k8s.kind.cluster={name}",
-        "--label=io.x-k8s.kind.role=control-plane",
         f"--volume={binary}:/usr/local/bin/kubernetes:ro",
         f"--volume={share}:/mnt/app",
         "--tmpfs=/run",
