@@ -431,18 +431,13 @@ def _missing(share: Path, state: dict[str, Any], manifest: Manifest) -> list[str
     """
     version, files = manifest["version"], manifest["files"]
     present = state["releases"].get(version)
-    if present and present["sha256"] not in (None, files[APP]["sha256"]):
-        raise ReleaseError(
-            f"release {version} exists on {share} with sha256 {present['sha256']}, the bundle "
-            f"has {files[APP]['sha256']}: a published version never changes, give it a new one"
-        )
-    reuse = manifest.get("instance_reuse")
-    if present and present["sha256"] and present.get("instance_reuse") != reuse:
-        raise ReleaseError(
-            f"release {version} exists on {share} with instance_reuse "
-            f"{present.get('instance_reuse')}, the bundle has {reuse}: a published version never "
-            "changes, give it a new one"
-        )
+    lasting = {"sha256": files[APP]["sha256"], "instance_reuse": manifest.get("instance_reuse")}
+    for fact, wanted in lasting.items():
+        if present and present["sha256"] and present.get(fact) != wanted:
+            raise ReleaseError(
+                f"release {version} exists on {share} with {fact} {present.get(fact)}, the bundle "
+                f"has {wanted}: a published version never changes, give it a new one"
+            )
     release = share / "releases" / version
     listed = present["files"] if present else {}
     return [
