@@ -71,15 +71,25 @@ _accounts = itertools.count(200000000000 + os.getpid() * 1000)
 
 
 @pytest.fixture
-def cloud(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """An empty account: `cloud("efs")` is a client, and modules find it by environment."""
+def accounts(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[[str], Any]]:
+    """Each call opens an empty account, which modules find by their environment."""
     for name in ("AWS_PROFILE", "AWS_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(_accounts)))
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    return boto3.Session().client
+
+    def open_account() -> Callable[[str], Any]:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(_accounts)))
+        return boto3.Session().client
+
+    return open_account
+
+
+@pytest.fixture
+def cloud(accounts: Callable[[], Callable[[str], Any]]) -> Callable[[str], Any]:
+    """An empty account: `cloud("efs")` is a client."""
+    return accounts()
 
 
 @pytest.fixture

@@ -47,11 +47,11 @@ def file_system(clients: Clients) -> str:
     return clients("efs").create_file_system(CreationToken="share")["FileSystemId"]
 
 
-def access_point_steps(file_system_id: str) -> list[Args]:
-    given = {
+def access_point(file_system_id: str, **changes: Any) -> Args:
+    return {
         "name": "servers",
         "file_system_id": file_system_id,
-        "posix_user": {"uid": 1000, "gid": 1000},
+        "posix_user": {"uid": 1000, "gid": 1000, "secondary_gids": [7, 5]},
         "root_directory": {
             "path": "/app",
             "owner_uid": 1000,
@@ -59,11 +59,14 @@ def access_point_steps(file_system_id: str) -> list[Args]:
             "permissions": "755",
         },
         "tags": {"project": "demo"},
-    }
+    } | changes
+
+
+def access_point_steps(file_system_id: str) -> list[Args]:
     return [
-        given,
-        given | {"tags": {"project": "other"}},
-        given | {"posix_user": {"uid": 2, "gid": 2}, "recreate": True},
+        access_point(file_system_id),
+        access_point(file_system_id, tags={"project": "other"}),
+        access_point(file_system_id, posix_user={"uid": 2, "gid": 2}, recreate=True),
         {"name": "servers", "file_system_id": file_system_id, "state": "absent"},
     ]
 

@@ -11,25 +11,12 @@ from ansible_collections.multicompute.spin.plugins.modules import (
 )
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
 
+from .scenarios import access_point as args
+
 
 @pytest.fixture
 def share(cloud: Any) -> str:
     return cloud("efs").create_file_system(CreationToken="share")["FileSystemId"]
-
-
-def args(share: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "servers",
-        "file_system_id": share,
-        "posix_user": {"uid": 1000, "gid": 1000, "secondary_gids": [7, 5]},
-        "root_directory": {
-            "path": "/app",
-            "owner_uid": 1000,
-            "owner_gid": 1000,
-            "permissions": "755",
-        },
-        "tags": {"project": "demo"},
-    } | changes
 
 
 def test_missing_parameter_and_unknown_parents(cloud: Any, share: str) -> None:

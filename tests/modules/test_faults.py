@@ -10,7 +10,6 @@ connection that ends when the request has been carried out, which one call of a 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,18 +93,6 @@ def no_sleep(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
 
-@pytest.fixture
-def accounts(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Each call opens an empty account, which modules find by their environment."""
-    numbers = itertools.count(300000000000 + hash(cloud) % 1000 * 1000000)
-
-    def open_account() -> Any:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(numbers)))
-        return boto3.Session().client
-
-    return open_account
-
-
 def run(scenario: Scenario, args: dict[str, Any], line: Line | None = None) -> dict[str, Any]:
     with line.patched() if line else contextlib.nullcontext():
         return run_module(scenario.module, args)
@@ -123,7 +110,7 @@ def steps_before(scenario: Scenario, clients: Any, number: int) -> dict[str, Any
 STEPS = [
     pytest.param(scenario, number, id=f"{scenario.name}-{number}")
     for scenario in SCENARIOS
-    for number in range(len(scenario.steps(["subnet-a", "subnet-b"])))
+    for number in range(len(scenario.steps("")))
 ]
 
 
