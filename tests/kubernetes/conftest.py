@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,40 +42,29 @@ class Cluster:
     def inventory(self) -> Path:
         return self.folder / "hosts.json"
 
-    def write_inventory(self) -> None:
-        local = {
+    def write_inventory(self, groups: dict[str, Any], **variables: Any) -> None:
+        cluster = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
-            "deployment_name": "demo",
-            "app_version": "0.0.1",
-            "wasm_runtime": "wasmtime",
             "kubernetes_kubeconfig": str(self.kubeconfig),
-            "kubernetes_timeout": 120,
-            "kubernetes_drain": 3,
-        }
-        cluster = {
             "kubernetes_context": self.context,
             # kind would load it by an exec with all privileges, which not every engine grants.
             "kubernetes_image_loader": "containerd",
             "kubernetes_nodes": ["node"],
             "kubernetes_service_type": "NodePort",
+            "kubernetes_timeout": 120,
+            "kubernetes_drain": 3,
         }
         inside = {
             "ansible_connection": "community.docker.docker",
             "ansible_host": self.container.name,
             "ansible_python_interpreter": "/usr/bin/python3",
         }
-        groups = {
-            # Of it, playbooks/clusters.yml takes no more than the release.
-            "cloud": {"hosts": {"workstation": {}}},
-            "builder": {"hosts": {"workstation": {}}},
-            "shares": {
-                "hosts": {"workstation": {"runtime_host_share_source": str(self.folder / "share")}}
-            },
+        groups = groups | {
             "clusters": {"hosts": {"pi-cluster": cluster}},
             "nodes": {"hosts": {"node": inside}},
         }
-        self.inventory.write_text(json.dumps({"all": {"children": groups, "vars": local}}))
+        self.inventory.write_text(json.dumps({"all": {"children": groups, "vars": variables}}))
 
     def play(
         self, *arguments: str, name: str = "kubernetes", fails: bool = False, **variables: Any
@@ -107,32 +96,50 @@ class Cluster:
         assert not ok or done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", "--namespace=demo", "-o", "json", *arguments))
+    def get(self, *arguments: str, namespace: str = "demo") -> Any:
+        return json.loads(self.kubectl("get", f"--namespace={namespace}", "-o", "json", *arguments))
 
-    def pods(self) -> list[Any]:
-        found = self.get("pods")["items"]
+    def pods(self, namespace: str = "demo") -> list[Any]:
+        found = self.get("pods", namespace=namespace)["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    def load(self) -> AbstractContextManager[Load]:
+    def load(self, name: str = "demo") -> AbstractContextManager[Load]:
         """On the node's port, as a client outside of the cluster has it."""
         self.container.reload()
         networks = self.container.attrs["NetworkSettings"]["Networks"]
-        port = self.get("service", "demo")["spec"]["ports"][0]["nodePort"]
+        port = self.get("service", name, namespace=name)["spec"]["ports"][0]["nodePort"]
         return load(port, host=networks["bridge"]["IPAddress"])
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    (folder / "share").mkdir()
-    for part in (folder, folder / "share"):
-        part.chmod(0o755)
+@contextmanager
+def local_cluster(folder: Path, share: Path) -> Iterator[Cluster]:
+    """A cluster whose node has the share as /mnt/app."""
+    folder.chmod(0o755)
     name = f"multicompute-{uuid.uuid4().hex[:6]}"
     try:
-        container = node.up(name, folder / "share", folder / "kubeconfig")
-        made = Cluster(name, container, folder)
-        made.write_inventory()
-        yield made
+        yield Cluster(name, node.up(name, share, folder / "kubeconfig"), folder)
     finally:
         node.down(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    share = folder / "share"
+    share.mkdir()
+    share.chmod(0o755)
+    with local_cluster(folder, share) as made:
+        made.write_inventory(
+            {
+                # Of it, playbooks/clusters.yml takes no more than the release.
+                "cloud": {"hosts": {"workstation": {}}},
+                "builder": {"hosts": {"workstation": {}}},
+                "shares": {"hosts": {"workstation": {"runtime_host_share_source": str(share)}}},
+            },
+            ansible_connection="local",
+            ansible_python_interpreter=sys.executable,
+            deployment_name="demo",
+            app_version="0.0.1",
+            wasm_runtime="wasmtime",
+        )
+        yield made

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -274,7 +275,7 @@ def test_manifests_in_a_folder_are_the_same_objects(cluster: Cluster) -> None:
     assert said == "", said
 
 
-def test_a_spinapp_is_applied_and_removed(cluster: Cluster) -> None:
+def test_a_spinapp_is_applied_and_nothing_half_done_stays(cluster: Cluster) -> None:
     """No operator is there to run it, only its definitions: so it does not come up."""
     definitions = CHECKOUT / "tests/unit/roles/spinkube.yml"
     cluster.kubectl("apply", "-f", str(definitions))
@@ -283,17 +284,25 @@ def test_a_spinapp_is_applied_and_removed(cluster: Cluster) -> None:
         "kubernetes_flavour": "spinkube",
         "kubernetes_name": "spinapp",
         "kubernetes_spinapp_image": "ghcr.io/me/app:1.0.0",
-        "kubernetes_timeout": 5,
+        "kubernetes_timeout": 10,
     }
+    of = ["--namespace=spinapp", "-o", "json"]
+
+    def applied() -> bool:
+        return "NotFound" not in cluster.kubectl("get", *of, "hpa", "spinapp", ok=False)
+
     try:
-        cluster.play("--limit", "pi-cluster", fails=True, **spinapp)
+        with ThreadPoolExecutor() as beside:
+            run = beside.submit(cluster.play, "--limit", "pi-cluster", fails=True, **spinapp)
+            node.until(applied, 60, lambda: cluster.output)
+            app = json.loads(cluster.kubectl("get", *of, "spinapp", "spinapp"))
+            assert app["spec"]["enableAutoscaling"] is True
+            assert app["spec"]["executor"] == "spinapp"
+            cluster.kubectl("get", *of, "spinappexecutor", "spinapp")
+            cluster.kubectl("get", "runtimeclass", "spinapp-spinapp")
+            run.result()
         assert "the Deployment does not exist" in cluster.output
-        of = "--namespace=spinapp"
-        app = json.loads(cluster.kubectl("get", of, "-o", "json", "spinapp", "spinapp"))
-        assert app["spec"]["enableAutoscaling"] is True
-        cluster.kubectl("get", of, "hpa,spinappexecutor", "spinapp")
-        cluster.kubectl("get", "runtimeclass", "spinapp-spinapp")
-        cluster.play("--limit", "pi-cluster", kubernetes_state="absent", **spinapp)
+        assert "Nothing served before" in cluster.output
         for left in ("runtimeclass/spinapp-spinapp", "namespace/spinapp"):
             assert "NotFound" in cluster.kubectl("get", left, ok=False)
     finally:
