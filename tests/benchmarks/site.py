@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole runs: the first one up to an answer of every primitive, and the second one of `make site`.
+"""Whole runs: the first one up to an answer of every primitive, the second one of `make site`, then
+a release and its rollback while 50 requests come in each second.
 
 A deployment of its own, whose images and app a run that does not count has built.
 """
@@ -26,11 +27,12 @@ from statistics import median
 from _processes import Taken, measured, middle_of
 from _subjects import CHECKOUT, describe_machine, table
 from ansible_collections.multicompute.spin.tests.e2e.conftest import Deployment, environment
+from ansible_collections.multicompute.spin.tests.load import load
 from ansible_collections.multicompute.spin.tests.local_cloud.conftest import LocalCloud
 
 ROUNDS = 3
 PRIMITIVES = {"ec2", "ecs", "lambda"}
-FIRST, SECOND = 30, 15  # wanted: seconds at most
+FIRST, SECOND, RELEASE, ROLLBACK = 30, 15, 20, 10  # wanted: seconds at most
 LONGEST = 10  # tasks that are shown
 
 
@@ -128,6 +130,16 @@ class Site:
             sys.exit(f"{command} ended with {code}\n{screen.text}")
         return whole
 
+    def rolled(self, given: dict[str, str], *playbook: str) -> Taken:
+        """A playbook that no request may be lost by."""
+        screen = Screen()
+        with load(self.deployment.port) as answered, screen.written() as output:
+            taken, code = measured(self.deployment.command(*playbook), given, output)
+        if code or answered.failures:
+            failures = answered.failures[:3]
+            sys.exit(f"{playbook} ended with {code}, failed requests: {failures}\n{screen.text}")
+        return taken
+
 
 def served_by(port: int) -> set[str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -159,29 +171,31 @@ def main() -> None:
         try:
             deployment.must("site.yml")
             answered, firsts, whole, seconds = [], [], [], []
+            releases, rollbacks = [], []
             for _ in range(ROUNDS):
                 with site.fresh() as given:
                     firsts.append(Screen())
                     answered.append(site.first(given, firsts[-1]))
                     seconds.append(Screen())
                     whole.append(site.second(given, seconds[-1]))
+                    new = ("--extra-vars", "app_version=1.1.0")
+                    releases.append(site.rolled(given, "playbooks/release.yml", *new))
+                    rollbacks.append(site.rolled(given, "playbooks/rollback.yml"))
         finally:
             deployment.run("playbooks/destroy.yml")
     first, second = median(answered), middle_of(whole)
     ended = median(screen.lines[-1][0] for screen in firsts)
-    table(
-        ["", "wall s", "CPU s", "at most"],
-        [
-            ["first run, all three answered", f"{first:.1f}", "", verdict(first, FIRST)],
-            ["first run, ended", f"{ended:.1f}", "", ""],
-            [
-                "second run of make site",
-                f"{second.wall:.1f}",
-                f"{second.cpu:.1f}",
-                verdict(second.wall, SECOND),
-            ],
-        ],
-    )
+    rows = [
+        ["first run, all three answered", f"{first:.1f}", "", verdict(first, FIRST)],
+        ["first run, ended", f"{ended:.1f}", "", ""],
+    ]
+    for name, taken, limit in (
+        ("second run of make site", second, SECOND),
+        ("release.yml under load", middle_of(releases), RELEASE),
+        ("rollback.yml under load", middle_of(rollbacks), ROLLBACK),
+    ):
+        rows.append([name, f"{taken.wall:.1f}", f"{taken.cpu:.1f}", verdict(taken.wall, limit)])
+    table(["", "wall s", "CPU s", "at most"], rows)
     # Of the run in the middle.
     longest("first run", firsts[answered.index(first)])
     longest("second run", seconds[[one.wall for one in whole].index(second.wall)])
