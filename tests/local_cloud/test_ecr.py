@@ -10,6 +10,8 @@ import uuid
 from typing import Any
 
 import docker
+import pytest
+from botocore.exceptions import ClientError
 
 from .compute import engine, pushed
 from .conftest import Api, LocalCloud, answers, until
@@ -93,3 +95,19 @@ def test_reading_a_lifecycle_policy_does_not_evaluate_it(local_cloud: LocalCloud
 
 def test_upstream_evaluates_a_lifecycle_policy_with_each_reading(plain_ministack: Api) -> None:
     assert len(read_policy_twice(plain_ministack)) == 2
+
+
+def ask_for_a_tag(api: Api) -> list[dict[str, Any]]:
+    client = api.client("ecr")
+    name = f"probe/{uuid.uuid4().hex[:8]}"
+    client.create_repository(repositoryName=name)
+    return client.describe_images(repositoryName=name, imageIds=[{"imageTag": "1"}])["imageDetails"]
+
+
+def test_an_image_that_is_not_there_is_an_error(local_cloud: LocalCloud) -> None:
+    with pytest.raises(ClientError, match="ImageNotFoundException"):
+        ask_for_a_tag(local_cloud)
+
+
+def test_upstream_describes_no_image(plain_ministack: Api) -> None:
+    assert ask_for_a_tag(plain_ministack) == []

@@ -113,6 +113,27 @@ def test_a_permission_of_the_function_is_none_of_its_alias(local_cloud: LocalClo
         assert behind.get()[0] == 201
 
 
+def permit_twice(api: Api, arn: str) -> None:
+    """By the same name, for the function and for its version."""
+    version = api.client("lambda").publish_version(FunctionName=arn)["Version"]
+    permit(api, arn, "x")
+    permit(api, arn, "x", Qualifier=version)
+
+
+def test_a_version_has_a_policy_of_its_own(local_cloud: LocalCloud) -> None:
+    with function(local_cloud, "versioned") as arn:
+        permit_twice(local_cloud, arn)
+        assert refused(permit, api=local_cloud, function=arn, source="x")["Code"] == (
+            "ResourceConflictException"
+        )
+
+
+def test_upstream_has_one_policy_for_all_versions(plain_ministack: Api) -> None:
+    with function(plain_ministack, "versioned") as arn:
+        error = refused(permit_twice, api=plain_ministack, arn=arn)
+        assert error["Code"] == "ResourceConflictException"
+
+
 def test_a_group_takes_one_function(local_cloud: LocalCloud) -> None:
     with behind_balancer(local_cloud, "first") as (behind, group, arn):
         wanted = {"TargetGroupArn": group, "Targets": [{"Id": f"{arn}-second"}]}

@@ -2,7 +2,8 @@
 
 MiniStack serves the registry on its own port but names the repository as AWS would, under a host
 that is not there, so that nothing can be pushed to what the API returns. And it keeps layers
-within its state, which would then be hundreds of megabytes of JSON at every save.
+within its state, which would then be hundreds of megabytes of JSON at every save. Who asks for an
+image that is not there gets an error, not an empty list.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region
+from ministack.core.responses import (
+    AccountRegionScopedDict,
+    error_response_json,
+    get_account_id,
+    get_region,
+)
 from ministack.services import ecr
 
 from ..settings import Cloud
@@ -26,6 +32,19 @@ def apply(cloud: Cloud) -> None:
     ecr._layer_blobs = Registry(cloud.home / "registry")
     ecr._delete_repository = _with_layers(ecr._delete_repository)
     ecr._get_lifecycle_policy = _evaluated_daily(ecr._get_lifecycle_policy)
+    ecr._describe_images = _all_there(ecr._describe_images)
+
+
+def _all_there(describe: Any) -> Any:
+    def wrapped(data: dict[str, Any]) -> Any:
+        name = data.get("repositoryName", "")
+        for image in data.get("imageIds") or [] if name in ecr._repositories else []:
+            if not ecr._find_image(name, image):
+                text = f"The image with imageId {image} does not exist within the repository {name}"
+                return error_response_json("ImageNotFoundException", text, 400)
+        return describe(data)
+
+    return wrapped
 
 
 def _evaluated_daily(get_policy: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Lambda: image functions are refused what AWS refuses, and name their image by digest.
+"""Lambda: functions are refused what AWS refuses, and name their image by digest.
 
 * An image must be in the registry; CodeSha256 is its digest, also when a tag moves later.
 * File systems must exist, be reachable from the function's subnets, and need a VPC.
 * While a function is created or updated, another change and a new version are conflicts; its
   old code goes on serving.
+* A version or alias has a policy of its own, in which a statement's name may occur once more.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def apply(cloud: Cloud) -> None:
     lambda_svc._get_function = _with_resolved_uri(lambda_svc._get_function)
     lambda_svc._delete_function = _with_environments(lambda_svc._delete_function)
     lambda_svc._invoke = _unless_pending(lambda_svc._invoke)
+    lambda_svc._add_permission = _by_qualifier(lambda_svc._add_permission)
     lambda_svc._schedule_state_transition = _once_pulled
 
 
@@ -229,5 +231,25 @@ def _with_environments(delete: Any) -> Any:
         if response[0] < 400:
             lambda_containers.kill(name, qualifier)
         return response
+
+    return wrapped
+
+
+# --- Policies ---------------------------------------------------------------------------------
+
+
+def _by_qualifier(add: Any) -> Any:
+    def wrapped(
+        name: str, data: Record, query: Record | None = None, path_qualifier: str | None = None
+    ) -> Response:
+        policy = lambda_svc._functions.get(name, {}).get("policy", {"Statement": []})
+        qualifier = lambda_svc._qualifier_from_path_or_query(path_qualifier, query)
+        arn = lambda_svc._policy_resource_arn(name, qualifier)
+        others = [each for each in policy["Statement"] if each["Resource"] != arn]
+        policy["Statement"] = [each for each in policy["Statement"] if each["Resource"] == arn]
+        try:
+            return add(name, data, query, path_qualifier)
+        finally:
+            policy["Statement"] += others
 
     return wrapped
