@@ -20,6 +20,7 @@ FIRST = (
     "tests/runtime_host/",
     "tests/e2e/test_release.py",
     "tests/packer/",
+    "tests/integration/",
     "tests/e2e/",
     "tests/runtime/",
 )

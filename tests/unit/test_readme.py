@@ -39,6 +39,9 @@ RUN_BY = {
     # By `make test-kubernetes`; rendering and refusals by tests/unit/roles/test_kubernetes.py.
     "ansible-playbook playbooks/kubernetes.yml -i inventories/kubernetes": CLUSTER,
     "make test-kubernetes": "Makefile",
+    "ansible-test integration --local packer_build wasm_release_info": (
+        "tests/integration/test_targets.py"
+    ),
     # On inventories of containers and of an EC2 instance.
     "ansible-playbook playbooks/verify.yml -i inventories/onprem": ".config/molecule/config.yml",
 }
@@ -46,7 +49,7 @@ RUN_BY = {
 
 def commands() -> set[str]:
     text = (ROOT / "README.md").read_text()
-    found = re.findall(r"^(?:\| `|  )?((?:make|ansible-playbook|curl) [^`|#\n]+)", text, re.M)
+    found = re.findall(r"^(?:\| `|  )?((?:make|ansible-\w+|curl) [^`|#\n]+)", text, re.M)
     plain = (re.sub(r" (-e \S+|--check|--diff)", "", command) for command in found)
     return {command.strip() for command in plain}
 
