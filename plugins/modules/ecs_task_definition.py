@@ -183,6 +183,7 @@ EXAMPLES = r"""
     cluster: demo
     task_definition: "{{ task.task_definition.family_revision }}"
     desired_count: 2
+    state: present
 
 - name: No revision is left
   multicompute.spin.ecs_task_definition:

@@ -83,26 +83,26 @@ EXAMPLES = r"""
   multicompute.spin.wasm_release:
     path: /mnt/app
     bundle: /tmp/app-1.1.0.tar
-    sha256: 36f4c17c9fa7eb5ee0eb1b1a4ea6bf0ebcd4b8c4e3bd0d1d12ecb6b6b6dcd4a1
+    sha256: "{{ app_1_1_0_sha256 }}"
 
 - name: Go back
   multicompute.spin.wasm_release:
     path: /mnt/app
     version: 1.0.0
 
-- name: Keep few releases, but none that a server has open
-  multicompute.spin.wasm_release:
-    path: /mnt/app
-    bundle: /tmp/app-1.2.0.tar
-    sha256: 7a1f0cf5ef1c2a6d3dc9b9ffb4f6a3f1e2b0c1d4e5f60718293a4b5c6d7e8f90
-    keep: 2
-    protect: [1.0.0]
-
 - name: Remove a release
   multicompute.spin.wasm_release:
     path: /mnt/app
     version: 0.9.0
     state: absent
+
+- name: Keep few releases, but none that a server has open
+  multicompute.spin.wasm_release:
+    path: /mnt/app
+    bundle: /tmp/app-1.2.0.tar
+    sha256: "{{ app_1_2_0_sha256 }}"
+    keep: 2
+    protect: [1.0.0]
 """
 
 RETURN = r"""
