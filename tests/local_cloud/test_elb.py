@@ -511,6 +511,27 @@ def test_upstream_answers_unknown_names_with_an_empty_list(
     assert [v for k, v in answer.items() if k != "ResponseMetadata"] == [[]]
 
 
+def two_rules_of_one_priority(api: Api) -> None:
+    with balancer(api, []) as behind:
+        group = behind.add_group("lambda")
+        behind.listen({group: 1})
+        for _ in range(2):
+            behind.elb.create_rule(
+                ListenerArn=behind.listener,
+                Priority=1,
+                Conditions=[{"Field": "path-pattern", "Values": ["/x"]}],
+                Actions=[{"Type": "forward", "TargetGroupArn": group}],
+            )
+
+
+def test_a_priority_belongs_to_one_rule(local_cloud: LocalCloud) -> None:
+    assert code_of(two_rules_of_one_priority, api=local_cloud) == "PriorityInUse"
+
+
+def test_upstream_takes_a_priority_twice(plain_ministack: Api) -> None:
+    two_rules_of_one_priority(plain_ministack)
+
+
 def test_a_listener_to_an_unknown_group_is_refused(three: tuple) -> None:
     behind, _ = three
     action = forward({with_arns("{}targetgroup/nobody/1"): 1})

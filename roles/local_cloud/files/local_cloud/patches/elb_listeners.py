@@ -53,8 +53,12 @@ def modify_listener(params: Params) -> Response:
 
 @action("CreateRule")
 def create_rule(params: Params) -> Response:
-    _require_listeners([alb._p(params, "ListenerArn")])
+    listener, priority = alb._p(params, "ListenerArn"), alb._p(params, "Priority")
+    _require_listeners([listener])
     require_actions(params, "Actions")
+    rules = [rule for rule in alb._rules.values() if rule["ListenerArn"] == listener]
+    if priority in (rule["Priority"] for rule in rules):
+        raise Refused("PriorityInUse", f"Priority '{priority}' is currently in use")
     return ORIGINAL["CreateRule"](params)
 
 
