@@ -116,28 +116,21 @@ class Api:
         explain: Callable[[dict[str, Any]], str] | None = None,
         **params: Any,
     ) -> None:
-        """Wait with one of botocore's waiters or ours; errors are retried as those of calls are.
+        """Wait with one of botocore's waiters or ours; each look is retried as a call is.
 
         `explain` says what is wrong in the last answer when the wait fails.
         """
-        waiting = get_waiter(self.client, waiter)
-
-        def look() -> None:
-            try:
-                waiting.wait(WaiterConfig=pace(timeout), **params)
-            except WaiterError as error:
-                # An error that says nothing of the state: botocore gives up at the first one.
-                if str(error.kwargs["reason"]).startswith("An error occurred"):
-                    raise ClientError(error.last_response, waiting.config.operation) from error
-                raise
-
+        waiting = get_waiter(self.client, waiter, _Retry.jittered_backoff(**ATTEMPTS))
         try:
-            _Retry.jittered_backoff(**ATTEMPTS)(look)()
+            waiting.wait(WaiterConfig=pace(timeout), **params)
         except WaiterError as error:
+            # An error that says nothing of the state: botocore gives up at the first one.
+            if str(error.kwargs["reason"]).startswith("An error occurred"):
+                self.fail(ClientError(error.last_response, waiting.config.operation), doing)
             why = explain(error.last_response) if explain else ""
             why = f" ({why})" * bool(why)
             self.module.fail_json_aws(error, msg=f"Could not {doing} within {timeout} s{why}")
-        except (ClientError, BotoCoreError) as error:
+        except BotoCoreError as error:
             self.fail(error, doing)
 
     def placeholder_arn(self, resource: str) -> str:

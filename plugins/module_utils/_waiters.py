@@ -4,7 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+with suppress(ImportError):
+    from botocore import xform_name
+    from botocore.waiter import NormalizedOperationMethod, Waiter
 
 from ansible_collections.amazon.aws.plugins.module_utils.waiter import BaseWaiterFactory
 
@@ -137,11 +143,12 @@ class _WaiterFactory(BaseWaiterFactory):
         }
 
 
-def get_waiter(client: Any, name: str) -> Any:
-    """Our waiter of that name, else botocore's."""
-    if name in WAITERS:
-        return _WaiterFactory().get_waiter(client, name)
-    return client.get_waiter(name)
+def get_waiter(client: Any, name: str, retry: Callable[[Any], Any]) -> Any:
+    """Our waiter of that name, else botocore's. `retry` decorates each look that it takes."""
+    ours = name in WAITERS
+    known = _WaiterFactory().get_waiter(client, name) if ours else client.get_waiter(name)
+    look = getattr(client, xform_name(known.config.operation))
+    return Waiter(name, known.config, NormalizedOperationMethod(retry(look)))
 
 
 def pace(timeout: int) -> dict[str, float]:

@@ -179,6 +179,23 @@ def test_a_wait_goes_on_after_a_transient_error(aws: FakeAws, error: AwsError) -
     assert len(aws.calls) == 3
 
 
+def test_a_long_wait_is_throttled_often(aws: FakeAws) -> None:
+    creating = {"MountTargets": [MOUNT_TARGET | {"LifeCycleState": "creating"}]}
+    throttled = AwsError("ThrottlingException")
+    answers: list[Any] = [throttled, creating] * 15 + [{"MountTargets": [MOUNT_TARGET]}]
+    aws.on("efs.DescribeMountTargets", answers)
+    result = run_module(module_doing(wait_for_mount_targets), {})
+    assert not result.get("failed"), result["msg"]
+
+
+def test_errors_do_not_lengthen_a_wait(aws: FakeAws) -> None:
+    creating = {"MountTargets": [MOUNT_TARGET | {"LifeCycleState": "creating"}]}
+    aws.on("efs.DescribeMountTargets", [*([creating] * 15), AwsError("Throttling"), creating])
+    result = run_module(module_doing(wait_for_mount_targets), {})
+    assert "Could not see it within 10 s (creating): " in result["msg"]
+    assert len(aws.calls) == 22
+
+
 def test_a_wait_that_is_refused_says_what_to_do(aws: FakeAws) -> None:
     aws.on("efs.DescribeMountTargets", AwsError("AccessDeniedException", "no", 403))
     result = run_module(module_doing(wait_for_mount_targets), {})
