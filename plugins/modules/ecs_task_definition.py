@@ -107,7 +107,8 @@ options:
     type: dict
   keep:
     description:
-      - How many revisions stay active, the newest included. Older ones are deregistered.
+      - How many revisions stay active, the newest included. Older ones are deregistered, and with
+        O(delete=true) every revision of the family that is inactive is deleted.
       - Not set, all stay.
     type: int
   delete:
@@ -415,13 +416,18 @@ def set_tags(api: Api, arn: str, old: dict[str, str], tags: dict[str, str]) -> N
         api.call("tag_resource", f"tag {arn}", resourceArn=arn, tags=tag_list(changed))
 
 
-def retire(api: Api, active: list[str], inactive: list[str] | None = None) -> None:
+def deletable(api: Api, params: Options) -> list[str]:
+    """What is deregistered and yet to be deleted."""
+    return revisions(api, params["family"], "INACTIVE") if params["delete"] else []
+
+
+def retire(api: Api, active: list[str], inactive: list[str]) -> None:
     """Deregister, and delete what is deregistered."""
     for arn in active:
         api.call("deregister_task_definition", f"deregister {arn}", taskDefinition=arn)
     if not api.module.params["delete"]:
         return
-    arns = [*active, *(inactive or [])]
+    arns = [*active, *inactive]
     # AWS takes ten in a call.
     for first in range(0, len(arns), 10):
         some = arns[first : first + 10]
@@ -443,6 +449,8 @@ def present(api: Api, params: Options) -> None:
     shape = request_shape(api)
     request = wanted(api.module, shape, params)
     active = revisions(api, params["family"], "ACTIVE")
+    # A run that was interrupted may have left some.
+    inactive = deletable(api, params) if params["keep"] else []
     newest, old_tags = read(api, active[0]) if active else ({}, {})
     tags = wanted_tags(params, old_tags)
     old_task, task = normal(shape, newest), normal(shape, request)
@@ -450,6 +458,9 @@ def present(api: Api, params: Options) -> None:
     stay = active[: params["keep"] - new] if params["keep"] else active
     before = state(shape, old_task, old_tags, active) if active else {}
     after = state(shape, task, tags, stay)
+    if inactive:
+        before["inactive_revisions"] = [number(arn) for arn in inactive]
+        after["inactive_revisions"] = []
     after["active_revisions"] = ["new"] * new + after["active_revisions"]
     revision = predicted(api, request, active) if new else newest
     if not api.module.check_mode:
@@ -457,7 +468,7 @@ def present(api: Api, params: Options) -> None:
             revision = register(api, request, tags)
         else:
             set_tags(api, active[0], old_tags, tags)
-        retire(api, active[len(stay) :])
+        retire(api, active[len(stay) :], inactive)
     finish(api.module, before, after, task_definition=described(api, revision, tags))
 
 
@@ -485,7 +496,7 @@ def predicted(api: Api, request: Options, active: list[str]) -> Options:
 
 def absent(api: Api, params: Options) -> None:
     active = revisions(api, params["family"], "ACTIVE")
-    inactive = revisions(api, params["family"], "INACTIVE") if params["delete"] else []
+    inactive = deletable(api, params)
     if not api.module.check_mode:
         retire(api, active, inactive)
     before = {

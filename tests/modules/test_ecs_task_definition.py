@@ -162,6 +162,19 @@ def test_deregistered_revisions_can_stay(cloud: Any, converge: Any) -> None:
     assert cloud("ecs").list_task_definitions(**inactive)["taskDefinitionArns"] == []
 
 
+def test_a_run_that_was_interrupted_before_it_deleted_is_completed(
+    cloud: Any, converge: Any
+) -> None:
+    converge(ecs_task_definition, ARGS)
+    converge(ecs_task_definition, container(image="demo:2"))
+    cloud("ecs").deregister_task_definition(taskDefinition="demo:1")
+    kept = container(image="demo:2") | {"keep": 1}
+    assert not converge(ecs_task_definition, kept | {"delete": False})["changed"]
+    assert converge(ecs_task_definition, kept)["changed"]
+    inactive = {"familyPrefix": "demo", "status": "INACTIVE"}
+    assert cloud("ecs").list_task_definitions(**inactive)["taskDefinitionArns"] == []
+
+
 def test_a_family_is_not_mistaken_for_one_that_starts_alike(cloud: Any, converge: Any) -> None:
     converge(ecs_task_definition, changed(family="demo-other"))
     created = converge(ecs_task_definition, ARGS)
