@@ -22,6 +22,13 @@ import pytest
 from ansible_collections.multicompute.spin.tests.local_cloud import conftest as local
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import CREDENTIALS, run_module
 
+# In MiniStack a function takes half a second to be ready, which would be most of these tests' time.
+START = """
+import runpy
+from ministack.services import lambda_svc
+lambda_svc._LAMBDA_STATE_TRANSITION_DELAY = 0
+runpy.run_module("ministack", run_name="__main__")
+"""
 Run = Callable[..., dict[str, Any]]
 
 # For what only the local cloud has: what it mends in MiniStack, its balancer, and its faults.
@@ -45,7 +52,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "DOCKER_HOST": f"unix://{home}/none",
     }
     log = (home / "log").open("w")
-    command = [sys.executable, "-m", "ministack"]
+    command = [sys.executable, "-c", START]
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
     url = f"http://127.0.0.1:{port}"
     try:
