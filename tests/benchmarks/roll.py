@@ -9,7 +9,6 @@ balancer: from the moment that the second server is healthy, new requests go the
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -23,15 +22,10 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.load import Load, load  # noqa: E402
+from tests.local_cloud.conftest import free_port  # noqa: E402
 
 PER_SECOND = 500
 ROLLS = 10
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def serve(program: Path, port: int) -> subprocess.Popen[bytes]:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -22,16 +21,11 @@ import boto3
 import docker
 import pytest
 
+from ..local_cloud.conftest import free_port
 from .api_requests import recording
 
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "bin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

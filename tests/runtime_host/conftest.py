@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +29,8 @@ import docker
 import pytest
 import testinfra
 from docker.models.containers import Container
+
+from ..local_cloud.conftest import until
 
 CHECKOUT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -53,15 +54,6 @@ FROM multicompute/test-instance
 RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends curl \
  && rm -rf /usr/local/bin/* /etc/systemd/system/multicompute* && userdel multicompute
 """
-
-
-def until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
-    """The first truthy answer of `condition`."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.05)
-    return value
 
 
 @dataclass(frozen=True)
