@@ -42,8 +42,6 @@ attributes:
   idempotent:
     support: full
     description: A file with the component's digest stays. A tag is looked up in each run.
-extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
 seealso:
   - module: multicompute.spin.wasm_bundle
 """
