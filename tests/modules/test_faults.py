@@ -12,18 +12,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import boto3
 import pytest
+from ansible_collections.multicompute.spin.plugins.modules import (
+    aws_leftovers_info,
+    efs_access_point_info,
+    wasm_release_info,
+)
 from ansible_collections.multicompute.spin.tests.e2e import api_requests
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import READS, run_module
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import URLLib3Session
 
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS, Scenario, file_system
 
 REFUSALS = {
     "throttled": ("ThrottlingException", "Rate exceeded", 400),
@@ -158,3 +164,37 @@ def disturbances(writes: list[str]) -> Iterator[tuple[str, int]]:
     for number, call in enumerate(writes):
         if call not in WITHOUT_TOKEN:
             yield from ((kind, number) for kind in ("cut", "dead"))
+
+
+def leftover(clients: Callable[[str], Any]) -> str:
+    tags = [{"Key": "multicompute:deployment", "Value": "demo"}]
+    clients("ecr").create_repository(repositoryName="demo", tags=tags)
+    return "demo"
+
+
+READERS = {
+    aws_leftovers_info: lambda clients: {"tag_value": leftover(clients)},
+    efs_access_point_info: lambda clients: {"file_system_id": file_system(clients)},
+    wasm_release_info: lambda clients: {
+        "bucket": "demo",
+        "deployment": "demo",
+        "primitives": [
+            {"name": "ec2", "kind": "instance"},
+            {"name": "ecs", "kind": "service"},
+            {"name": "lambda", "kind": "function"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("module", READERS, ids=lambda module: module.__name__.rsplit(".")[-1])
+def test_what_is_read_is_the_same(module: ModuleType, kind: str, accounts: Any) -> None:
+    args = READERS[module](accounts())
+    expected = run_module(module, args)
+    assert not expected.get("failed"), expected
+    assert expected.get("count", 1) == 1
+    line = Line(kind=kind)
+    with line.patched():
+        assert run_module(module, args) == expected
+    assert line.met
