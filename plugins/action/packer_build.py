@@ -52,8 +52,10 @@ def following(log: Path | None) -> Iterator[None]:
 
 def follow(log: Path, ended: threading.Event) -> None:
     """Display the log's lines as they are written."""
-    position = 0
-    while not ended.wait(PAUSE_SECONDS):
+    position, over = 0, False
+    while not over:
+        # Once more after the end, for the last lines.
+        over = ended.wait(PAUSE_SECONDS)
         if not log.exists():
             continue
         with log.open("rb") as file:

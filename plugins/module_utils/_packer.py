@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ SPOKEN = re.compile(r"(?:==>|-->|\s{3}) (?P<build>[\w.-]+):(?: (?P<text>.*))?")
 STEP = re.compile(r"Provisioning with|Running local shell script|Running post-processor")
 ENDED = re.compile(r"Provisioning step had errors|Step .* errored|Cancelling")
 LAST_LINES = 20
+POLL_SECONDS = 0.2
 
 
 class Record(NamedTuple):
@@ -130,9 +133,14 @@ def temporary(said: list[Record]) -> Temporary:
 
 def run_to_end(
     command: list[str], environment: Mapping[str, str], log: Path, timeout: float, grace: float
-) -> int | None:
-    """Exit status, None if it took more than `timeout` seconds. Neither the process nor a child of
-    it outlives the call."""
+) -> int | str:
+    """Exit status, or why it was stopped. The process and its children do not outlive the call."""
+    # A signal is noted, and interrupts nothing: what has to be cleaned up is, here and later.
+    stopped = threading.Event()
+    # Ansible passes Ctrl-C on as SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_signal: stopped.set())
+    deadline = time.monotonic() + timeout
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -143,9 +151,12 @@ def run_to_end(
             start_new_session=True,
         )
         try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
+            while process.poll() is None:
+                if stopped.wait(POLL_SECONDS):
+                    return "was stopped with the playbook"
+                if time.monotonic() > deadline:
+                    return f"was stopped after {timeout:g} s: set timeout higher"
+            return process.returncode
         finally:
             stop(process, grace)
 

@@ -216,8 +216,8 @@ class Packer:
             raise PackerError(f"{self.program} is version {match[1]}, older than 1.6.6. {WHERE}")
         return match[1]
 
-    def run(self, command: str, builds: Iterable[str]) -> tuple[int | None, list[Record]]:
-        """Exit status, None if it took too long, and what was said."""
+    def run(self, command: str, builds: Iterable[str]) -> tuple[int | str, list[Record]]:
+        """Exit status, or why it was stopped, and what was said."""
         params = self.module.params
         variables = self.work / "variables.pkrvars.json"
         variables.touch(mode=0o600)
@@ -339,10 +339,10 @@ def remove_from_ec2(
 
 
 def fail(
-    module: AnsibleAWSModule, status: int | None, said: list[Record], removed: list[str]
+    module: AnsibleAWSModule, status: int | str, said: list[Record], removed: list[str]
 ) -> NoReturn:
-    if status is None:
-        why = f"Packer was stopped after {module.params['timeout']} s: set timeout higher"
+    if isinstance(status, str):
+        why = f"Packer {status}"
     elif status < 0:
         why = f"Packer was ended by {signal.Signals(-status).name}"
     else:
@@ -387,11 +387,6 @@ def main() -> None:
             "log": {"type": "path"},
         },
         supports_check_mode=True,
-    )
-    # A stopped playbook stops Packer as well.
-    signal.signal(
-        signal.SIGTERM,
-        lambda *_signal: module.fail_json(msg="Packer was stopped with the playbook"),
     )
     program = module.params["packer"] or os.environ.get("PACKER_BIN") or "packer"
     try:

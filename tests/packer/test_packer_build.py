@@ -222,3 +222,14 @@ def test_a_playbook_that_is_stopped_takes_packer_along(
     until(lambda: left(local_cloud) == NOTHING, 60, "nothing left")
     run.process.wait(60)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), 20)
+
+
+def test_a_playbook_that_is_stopped_removes_what_a_killed_packer_leaves(
+    packer_build: PackerBuild, local_cloud: LocalCloud, machine: dict[str, Any]
+) -> None:
+    run = packer_build(**machine)
+    until(lambda: everything_is_made(local_cloud), 30, "instance, key pair and group")
+    processes = packers(run)
+    os.killpg(run.process.pid, signal.SIGTERM)
+    os.kill(processes[0], signal.SIGKILL)
+    until(lambda: left(local_cloud) == NOTHING, 60, "nothing left")
