@@ -85,6 +85,8 @@ def role(tmp_path_factory: pytest.TempPathFactory) -> RunRole:
         settings = {
             "ANSIBLE_LOCALHOST_WARNING": "0",
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            # Not the home that the user database names, as under `sudo -E`.
+            "HOME": str(playbook.parent),
         }
         ansible_playbook = Path(sys.executable).with_name("ansible-playbook")
         command = [ansible_playbook, "--inventory", "localhost,", str(playbook)]
