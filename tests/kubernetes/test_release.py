@@ -11,22 +11,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..e2e.conftest import Deployment, Run, free_port
+from ..e2e.conftest import Deployment, Run, deployment
 from ..load import load
 from . import node
 from .conftest import Cluster, local_cluster
 
+__all__ = ["deployment"]
+
 pytestmark = pytest.mark.cluster
 
 NAMES = ("ec2", "ecs", "lambda", "pi-cluster")
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("deployment")
-    made = Deployment(f"beside-{free_port()}", folder / "cloud", folder / "build")
-    yield made
-    made.run("playbooks/destroy.yml")
 
 
 @pytest.fixture(scope="module")

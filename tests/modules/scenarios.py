@@ -205,7 +205,7 @@ def network(clients: Clients) -> Args:
         for number, zone in enumerate("ab")
     ]
     group = ec2.create_security_group(GroupName="demo", Description="demo", VpcId=vpc)["GroupId"]
-    return {"subnets": subnets, "group": group}
+    return {"vpc": vpc, "subnets": subnets, "group": group}
 
 
 def file_system_steps(prepared: Any) -> list[Args]:

@@ -12,7 +12,6 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +24,26 @@ from ansible_collections.multicompute.spin.tests.unit.plugins.module_utils.test_
     make_bundle,
 )
 
+from .scenarios import Clients, file_system, network
+
 COLLECTION = "ansible_collections.multicompute.spin.plugins.modules"
 POINT = "arn:aws:elasticfilesystem:eu-central-1:123456789012:access-point/fsap-0123456789abcdef0"
 
-Clients = Callable[[str], Any]
 
-
-def network(cloud: Clients, _folder: Path) -> dict[str, Any]:
-    ec2 = cloud("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnets = {
-        f"subnet_{zone}": ec2.create_subnet(
-            VpcId=vpc, CidrBlock=f"10.0.{part}.0/24", AvailabilityZone=f"eu-central-1{zone}"
-        )["Subnet"]["SubnetId"]
-        for part, zone in enumerate("ab")
-    }
-    group = ec2.create_security_group(GroupName="demo", Description="demo", VpcId=vpc)["GroupId"]
-    return {"vpc": vpc, "security_group": group, **subnets}
+def zones(cloud: Clients, _folder: Path) -> dict[str, Any]:
+    made = network(cloud)
+    first, second = made["subnets"]
+    return {"security_group": made["group"], "subnet_a": first, "subnet_b": second}
 
 
 def share(cloud: Clients, _folder: Path) -> dict[str, Any]:
-    made = cloud("efs").create_file_system(CreationToken="demo")
-    return {"share": {"file_system": {"file_system_id": made["FileSystemId"]}}}
+    return {"share": {"file_system": {"file_system_id": file_system(cloud)}}}
 
 
 def image(cloud: Clients, folder: Path) -> dict[str, Any]:
     servers = {"access_point": {"access_point_arn": POINT}}
     digests = {"digest": f"{1:064}", "new_digest": f"{2:064}"}
-    return network(cloud, folder) | digests | {"servers": servers}
+    return zones(cloud, folder) | digests | {"servers": servers}
 
 
 def target_group(cloud: Clients, _folder: Path) -> dict[str, Any]:
@@ -72,10 +63,10 @@ def target_group(cloud: Clients, _folder: Path) -> dict[str, Any]:
     }
 
 
-def balancer(cloud: Clients, folder: Path) -> dict[str, Any]:
-    made = network(cloud, folder)
+def balancer(cloud: Clients, _folder: Path) -> dict[str, Any]:
+    made = network(cloud)
     elb = cloud("elbv2")
-    elb.create_load_balancer(Name="demo", Subnets=[made["subnet_a"], made["subnet_b"]])
+    elb.create_load_balancer(Name="demo", Subnets=made["subnets"])
     for name in ("ec2", "ecs", "lambda", "ec2-arm64"):
         elb.create_target_group(Name=f"demo-{name}", Protocol="HTTP", Port=8000, VpcId=made["vpc"])
     return {}
@@ -117,7 +108,7 @@ PREPARED = {
     "ecs_task_definition": cluster,
     "efs_access_point": share,
     "efs_access_point_info": share,
-    "efs_file_system": network,
+    "efs_file_system": zones,
     "elb_lambda_target": target_group,
     "elb_weighted_listener": balancer,
     "lambda_container": image,

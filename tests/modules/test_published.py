@@ -24,6 +24,8 @@ from ansible_collections.multicompute.spin.tests.local_cloud import conftest as 
 from ansible_collections.multicompute.spin.tests.local_cloud.test_elb_lambda import function
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
 
+from .scenarios import network
+
 # Its name is a keyword.
 published_lambda = __import__(
     "ansible_collections.amazon.aws.plugins.modules.lambda", fromlist=["main"]
@@ -42,23 +44,6 @@ def on_local_cloud(local_cloud: local.LocalCloud, monkeypatch: pytest.MonkeyPatc
     return local_cloud.client
 
 
-@pytest.fixture
-def network(cloud: Any) -> dict[str, Any]:
-    return make_network(cloud("ec2"))
-
-
-def make_network(ec2: Any) -> dict[str, Any]:
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(
-            VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"eu-central-1{zone}"
-        )["Subnet"]["SubnetId"]
-        for number, zone in enumerate("ab")
-    ]
-    group = ec2.create_security_group(GroupName="demo", Description="demo", VpcId=vpc)["GroupId"]
-    return {"vpc": vpc, "subnets": subnets, "group": group}
-
-
 def theirs_changed(module: Any, args: dict[str, Any]) -> bool:
     result = run_module(module, args)
     assert not result.get("failed"), result["msg"]
@@ -66,9 +51,9 @@ def theirs_changed(module: Any, args: dict[str, Any]) -> bool:
 
 
 def test_the_same_weights_are_no_change(cloud: Any, on_local_cloud: Any) -> None:
-    network, elb = make_network(on_local_cloud("ec2")), on_local_cloud("elbv2")
+    made, elb = network(on_local_cloud), on_local_cloud("elbv2")
     a, b = (
-        elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=network["vpc"])[
+        elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=made["vpc"])[
             "TargetGroups"
         ][0]["TargetGroupArn"]
         for name in ("a", "b")
@@ -79,8 +64,8 @@ def test_the_same_weights_are_no_change(cloud: Any, on_local_cloud: Any) -> None
     listener = {"Protocol": "HTTP", "Port": port, "DefaultActions": [forward]}
     theirs = {
         "name": "demo",
-        "subnets": network["subnets"],
-        "security_groups": [network["group"]],
+        "subnets": made["subnets"],
+        "security_groups": [made["group"]],
         "listeners": [listener],
     }
     assert theirs_changed(elb_application_lb, theirs)
@@ -208,9 +193,7 @@ def test_a_replaced_function_leaves_nothing_behind(
             elb.delete_target_group(TargetGroupArn=arn)
 
 
-def test_a_file_system_is_predicted_and_has_all_that_efs_offers(
-    cloud: Any, network: dict[str, Any]
-) -> None:
+def test_a_file_system_is_predicted_and_has_all_that_efs_offers(cloud: Any) -> None:
     skipped = run_module(efs, {"name": "theirs"}, check=True)
     assert skipped["skipped"] and "does not support check mode" in skipped["msg"]
     refused = run_module(efs, {"name": "theirs", "throughput_mode": "elastic"})
@@ -221,7 +204,7 @@ def test_a_file_system_is_predicted_and_has_all_that_efs_offers(
         "throughput_mode": "elastic",
         "backup": True,
         "availability_zone_name": "eu-central-1a",
-        "mount_targets": [{"subnet_id": network["subnets"][0]}],
+        "mount_targets": [{"subnet_id": network(cloud)["subnets"][0]}],
     }
     predicted = run_module(efs_file_system, ours, check=True)
     assert predicted["changed"] and cloud("efs").describe_file_systems()["FileSystems"] == []

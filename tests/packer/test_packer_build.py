@@ -162,8 +162,11 @@ def left(cloud: LocalCloud) -> dict[str, list[str]]:
 NOTHING: dict[str, list[str]] = {"instances": [], "key pairs": [], "groups": []}
 
 
-def everything_is_made(cloud: LocalCloud) -> bool:
-    return all(left(cloud).values())
+def under_way(packer_build: PackerBuild, cloud: LocalCloud, options: dict[str, Any]) -> Run:
+    """A build that has made everything that it makes for itself."""
+    run = packer_build(**options)
+    until(lambda: all(left(cloud).values()), 30, "instance, key pair and group")
+    return run
 
 
 def children(pid: int) -> list[int]:
@@ -186,8 +189,7 @@ def packers(run: Run) -> list[int]:
 def test_a_timeout_lets_packer_take_back_what_it_made(
     packer_build: PackerBuild, local_cloud: LocalCloud, machine: dict[str, Any]
 ) -> None:
-    run = packer_build(**machine, timeout=12)
-    until(lambda: everything_is_made(local_cloud), 30, "instance, key pair and group")
+    run = under_way(packer_build, local_cloud, machine | {"timeout": 12})
     message = run.result["msg"]
     assert "stopped after 12 s: set timeout higher" in message
     assert "Removed" not in message, "Packer had removed it by itself"
@@ -197,8 +199,7 @@ def test_a_timeout_lets_packer_take_back_what_it_made(
 def test_what_a_killed_packer_leaves_is_removed(
     packer_build: PackerBuild, local_cloud: LocalCloud, machine: dict[str, Any]
 ) -> None:
-    run = packer_build(**machine)
-    until(lambda: everything_is_made(local_cloud), 30, "instance, key pair and group")
+    run = under_way(packer_build, local_cloud, machine)
     made = left(local_cloud)
     processes = packers(run)
     os.kill(processes[0], signal.SIGKILL)
@@ -215,8 +216,7 @@ def test_what_a_killed_packer_leaves_is_removed(
 def test_a_playbook_that_is_stopped_takes_packer_along(
     packer_build: PackerBuild, local_cloud: LocalCloud, machine: dict[str, Any], number: int
 ) -> None:
-    run = packer_build(**machine)
-    until(lambda: everything_is_made(local_cloud), 30, "instance, key pair and group")
+    run = under_way(packer_build, local_cloud, machine)
     processes = packers(run)
     os.killpg(run.process.pid, number)
     until(lambda: left(local_cloud) == NOTHING, 60, "nothing left")
@@ -227,8 +227,7 @@ def test_a_playbook_that_is_stopped_takes_packer_along(
 def test_a_playbook_that_is_stopped_removes_what_a_killed_packer_leaves(
     packer_build: PackerBuild, local_cloud: LocalCloud, machine: dict[str, Any]
 ) -> None:
-    run = packer_build(**machine)
-    until(lambda: everything_is_made(local_cloud), 30, "instance, key pair and group")
+    run = under_way(packer_build, local_cloud, machine)
     processes = packers(run)
     os.killpg(run.process.pid, signal.SIGTERM)
     os.kill(processes[0], signal.SIGKILL)
