@@ -16,7 +16,12 @@ from ansible.playbook.helpers import load_list_of_tasks
 from ansible.playbook.task import Task
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.multicompute.spin.plugins.plugin_utils import clients, graph, memory
+from ansible_collections.multicompute.spin.plugins.plugin_utils import (
+    clients,
+    graph,
+    memory,
+    shortcuts,
+)
 from ansible_collections.multicompute.spin.plugins.plugin_utils.execution import (
     Execution,
     Outcome,
@@ -27,6 +32,7 @@ display = Display()
 
 # Ansible's main process imports this file before it forks the worker of the first graph.
 gc.disable()
+shortcuts.take()
 clients.prepare()
 # What is there now stays to the end: no collection of Ansible's need look at it again.
 gc.freeze()
@@ -74,7 +80,9 @@ class ActionModule(ActionBase):
             )
             if parallel:
                 schedule.run(arguments["jobs"])
-                store.save(schedule.memories_of_this_run())
+                remembered = schedule.memories_of_this_run()
+                if remembered != known:
+                    store.save(remembered)
             else:
                 schedule.run_one_by_one()
         _show_critical_path(nodes, schedule.outcomes)

@@ -24,8 +24,8 @@ except ImportError:
     # Modules that need them say so themselves.
     boto3 = None
 
-# Sessions that a module makes, as a rule one per service that it asks.
-SPARE_SESSIONS = 3
+# Sessions that a module makes, as a rule one per service that it asks; few ask more than these.
+SPARE_SESSIONS = 2
 # What clients look up in models: operations, pages, and what to wait for.
 MODELS = ("service-2", "paginators-1", "waiters-2")
 
@@ -82,11 +82,17 @@ def prepare(services: Iterable[str] = ("ec2",)) -> None:
 
 
 @functools.cache
+def _unused_session() -> Any:
+    session = _make_session()
+    session.set_credentials("none", "none")
+    return session
+
+
+@functools.cache
 def _prepare(service: str) -> None:
     # What is wrong with the environment, such as an absent profile, is for modules to say.
     with contextlib.suppress(Exception):
-        session = _make_session()
-        session.set_credentials("none", "none")
+        session = _unused_session()
         loader = session.get_component("data_loader")
         # The name was found in a text, and may be anything.
         if service in loader.list_available_services(MODELS[0]):

@@ -296,11 +296,6 @@ def read_again(
     def client(service: str, region: str, endpoint: str) -> Any:
         return session.client(service, region_name=region, endpoint_url=endpoint)
 
-    # Clients serve many threads, but are not made by many.
-    for memory in memories.values():
-        for read in memory.reads:
-            client(read.service, read.region, read.endpoint)
-
     def same(read: Read) -> bool:
         asked = client(read.service, read.region, read.endpoint)
         try:
@@ -322,7 +317,10 @@ def read_again(
         send((name, good))
 
     with ThreadPoolExecutor(READERS) as readers:
-        for name in memories:
+        for name, memory in memories.items():
+            # Clients serve many threads, but are not made by many.
+            for read in memory.reads:
+                client(read.service, read.region, read.endpoint)
             readers.submit(check, name)
 
 

@@ -192,8 +192,8 @@ class Schedule:
             message = f"The process of the task ended with {running.process.exitcode}"
             result = {"failed": True, "changed": False, "msg": message}
             outcome = Outcome("failed", result, node.task.dump_attrs(), memories=[None])
+        # It ends by itself, beside what follows.
         receiver.close()
-        running.process.join()
         self._end(node, outcome, running.since)
         self.sorter.done(node.position)
 
