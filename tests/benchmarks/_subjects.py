@@ -92,6 +92,10 @@ def created(image: str, *command: str, **options: Any) -> Iterator[Container]:
     container = docker.from_env().containers.create(image, list(command), name=name, **options)
     try:
         yield container
+    except Exception as error:
+        container.reload()
+        error.add_note(f"{container.attrs['State']}\n{container.logs(tail=20).decode()}")
+        raise
     finally:
         container.remove(force=True, v=True)
 
