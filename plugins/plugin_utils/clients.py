@@ -24,8 +24,8 @@ except ImportError:
     # Modules that need them say so themselves.
     boto3 = None
 
-# Sessions that a module makes, as a rule one per service that it asks; few ask more than these.
-SPARE_SESSIONS = 2
+# Sessions in stock for a module, which makes one per service that it asks: most ask one.
+SPARE_SESSIONS = 1
 # What clients look up in models: operations, pages, and what to wait for.
 MODELS = ("service-2", "paginators-1", "waiters-2")
 
