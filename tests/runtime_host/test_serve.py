@@ -53,7 +53,7 @@ def serve(tmp_path: Path, share: Path) -> Callable[..., subprocess.Popen[str]]:
     def start(**environment: str) -> subprocess.Popen[str]:
         path = f"{tmp_path}/bin:/usr/bin:/bin"
         return subprocess.Popen(
-            # No shell can trap what was ignored when it was started, as SIGINT is in the background.
+            # A shell cannot trap what was ignored when it started, as SIGINT is in the background.
             ["env", "--default-signal=INT", SERVE],
             env={"PATH": path, "APP_SHARE": str(share), "APP_SERVED_BY": "me", **environment},
             stdout=subprocess.PIPE,
