@@ -184,13 +184,14 @@ def test_only_instances_of_one_request_come_from_a_pool(
     assert f"argument pooling-allocator={pooling}\n" in output
 
 
+@pytest.mark.parametrize("indent", [2, None])
 @pytest.mark.parametrize(("environment", "reuse"), [({}, "1"), ({"APP_INSTANCE_REUSE": "9"}, "9")])
 def test_a_release_says_how_often_an_instance_is_used(
-    serve: Any, share: Path, environment: dict[str, str], reuse: str
+    serve: Any, share: Path, environment: dict[str, str], reuse: str, indent: int | None
 ) -> None:
     activate(share)
     manifest = {"files": {"app.wasm": {"sha256": "0", "size": 1}}, "instance_reuse": 1, "z": None}
-    (share / "releases/1.2.3/release.json").write_text(json.dumps(manifest, indent=2))
+    (share / "releases/1.2.3/release.json").write_text(json.dumps(manifest, indent=indent))
     output, _ = serve(**environment).communicate()
     assert f"argument --max-instance-reuse-count\nargument {reuse}\n" in output
 
