@@ -303,8 +303,7 @@ def read_again(
         except ClientError as error:
             return read.answer == error.response["Error"]["Code"]
 
-    def check(name: str) -> None:
-        memory = memories[name]
+    def check(name: str, memory: Memory) -> None:
         try:
             good = (
                 all(size_and_time(path) == was for path, was in memory.code.items())
@@ -321,7 +320,7 @@ def read_again(
             # Clients serve many threads, but are not made by many.
             for read in memory.reads:
                 client(read.service, read.region, read.endpoint)
-            readers.submit(check, name)
+            readers.submit(check, name, memory)
 
 
 @contextlib.contextmanager
