@@ -183,7 +183,7 @@ def ended(pid: int) -> bool:
     """Whether the process is gone, or waits for a container's init that reaps nothing."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

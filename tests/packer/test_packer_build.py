@@ -169,21 +169,17 @@ def under_way(packer_build: PackerBuild, cloud: LocalCloud, options: dict[str, A
     return run
 
 
-def children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
-    direct = [child for child, parent in pairs if parent == pid]
-    return direct + [grandchild for child in direct for grandchild in children(child)]
-
-
 def packers(run: Run) -> list[int]:
     """Packer and the processes in which it runs its plugins; the first one is Packer."""
-    return [
-        pid
-        for pid in children(run.process.pid)
-        if Path(f"/proc/{pid}/comm").exists()
-        and Path(f"/proc/{pid}/comm").read_text().strip() == "packer"
-    ]
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], capture_output=True, text=True)
+    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+
+    def below(parent: str) -> list[int]:
+        children = [(pid, name) for pid, its_parent, name in lines if its_parent == parent]
+        direct = [int(pid) for pid, name in children if name == "packer"]
+        return direct + [packer for pid, _name in children for packer in below(pid)]
+
+    return below(str(run.process.pid))
 
 
 def test_a_timeout_lets_packer_take_back_what_it_made(

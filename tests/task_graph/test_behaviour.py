@@ -266,13 +266,14 @@ SLEEPING = """
 """
 
 
-def _marked(mark: str) -> list[int]:
-    """Processes of that run, whatever group and parent they have got."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
+def _marked(mark: str) -> dict[int, str]:
+    """Command lines by process of that run, whatever group and parent they have got."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        # Any of them may end before it is read.
         with contextlib.suppress(OSError):
-            if mark.encode() in entry.read_bytes():
-                found.append(int(entry.parent.name))
+            if mark.encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_text()
     return found
 
 
@@ -298,9 +299,7 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
 def test_no_process_outlives_the_run(place: Place, mark: str, how: signal.Signals) -> None:
     place.write(tasks=SLEEPING)
     process = place.start()
-    sleeping = lambda: sum(  # noqa: E731
-        "sleep" in Path(f"/proc/{pid}/cmdline").read_text() for pid in _marked(mark)
-    )
+    sleeping = lambda: sum("sleep" in line for line in _marked(mark).values())  # noqa: E731
     assert _until(lambda: sleeping() == 2, 60)
     if how is signal.SIGINT:
         # As a terminal does, to the whole group in the foreground.
@@ -308,8 +307,7 @@ def test_no_process_outlives_the_run(place: Place, mark: str, how: signal.Signal
     else:
         process.send_signal(how)
     gone = _until(lambda: not _marked(mark), 15)
-    left = [Path(f"/proc/{pid}/cmdline").read_text() for pid in _marked(mark)]
-    assert gone, left
+    assert gone, _marked(mark)
     output, _none = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "In a fork" not in output.partition("TASK [")[2]
