@@ -131,9 +131,8 @@ class Deployment:
         return Counter(self.ask().served_by for _ in range(requests))
 
     def containers(self) -> list[docker.models.containers.Container]:
-        return docker.from_env().containers.list(
-            all=True, filters={"label": f"multicompute.local-cloud={self.name}"}
-        )
+        label = {"label": f"multicompute.local-cloud={self.name}"}
+        return docker.from_env().containers.list(all=True, filters=label, ignore_removed=True)
 
     def running(self) -> dict[str, str]:
         """Start time by ID of each running container: the same before and after means nothing
@@ -165,11 +164,12 @@ class Deployment:
 
     def images(self) -> list[str]:
         """Names of images that belong to this deployment."""
-        images = docker.from_env().images.list()
+        # The client's own list looks at each image, of which another test may remove one meanwhile.
+        images = docker.from_env().api.images()
         names = [
             name
             for image in images
-            for name in image.attrs["RepoTags"] + image.attrs["RepoDigests"]
+            for name in [*(image["RepoTags"] or []), *(image["RepoDigests"] or [])]
         ]
         return [name for name in names if f"{self.name}/" in name]
 

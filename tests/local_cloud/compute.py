@@ -57,7 +57,7 @@ def pushed(cloud: Api, name: str, repository: str = "") -> Iterator[str]:
 def remove_containers(upstream: Api) -> None:
     """What plain MiniStack leaves behind, with the volumes that it forgets."""
     label = {"label": f"ministack.instance={socket.gethostname()}:{upstream.port}"}
-    for container in engine().containers.list(all=True, filters=label):
+    for container in engine().containers.list(all=True, filters=label, ignore_removed=True):
         container.remove(force=True, v=True)
 
 

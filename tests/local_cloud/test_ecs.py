@@ -381,7 +381,7 @@ def test_a_one_shot_task_says_how_it_ended_and_its_log_is_complete(cluster: Clus
     assert task["stoppedReason"] == "Essential container in task exited"
     assert task["containers"][0]["exitCode"] == 4
     assert [len(line) for line in logged(cluster, "once")] == [5, 40000]
-    assert not containers_of(task["taskArn"])
+    until(lambda: not containers_of(task["taskArn"]), what="its container is gone")
 
 
 def test_upstream_cuts_long_lines_and_leaves_containers(upstream: Cluster) -> None:
@@ -394,7 +394,7 @@ def test_upstream_cuts_long_lines_and_leaves_containers(upstream: Cluster) -> No
 
 def containers_of(arn: str) -> list[Any]:
     label = {"label": f"com.amazonaws.ecs.task-arn={arn}"}
-    return engine().containers.list(all=True, filters=label)
+    return engine().containers.list(all=True, filters=label, ignore_removed=True)
 
 
 def test_a_task_that_cannot_log_or_start_fails_and_leaves_nothing(cluster: Cluster) -> None:
@@ -404,7 +404,7 @@ def test_a_task_that_cannot_log_or_start_fails_and_leaves_nothing(cluster: Clust
     reason = cluster.wait(unlogged, "STOPPED")["stoppedReason"]
     assert "log group does not exist: /missing" in reason
     assert "/absent" in cluster.wait(absent, "STOPPED")["stoppedReason"]
-    assert not containers_of(unlogged) + containers_of(absent)
+    until(lambda: not containers_of(unlogged) + containers_of(absent), what="nothing left")
 
 
 def test_a_stopped_task_gets_sigterm_and_its_own_exit_code(cluster: Cluster) -> None:

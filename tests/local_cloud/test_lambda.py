@@ -263,7 +263,9 @@ def test_an_alias_runs_its_version_in_containers_of_its_own(functions: Functions
 def versions_running(name: str) -> list[str]:
     """Versions that have a container."""
     found = []
-    for container in engine().containers.list(all=True, filters={"label": "ministack=lambda"}):
+    # Those of other clouds as well, on which other tests may run at the same time.
+    label = {"label": "ministack=lambda"}
+    for container in engine().containers.list(all=True, filters=label, ignore_removed=True):
         given = dict(entry.partition("=")[::2] for entry in container.attrs["Config"]["Env"])
         if given["AWS_LAMBDA_FUNCTION_NAME"] == name:
             found.append(given["AWS_LAMBDA_FUNCTION_VERSION"])

@@ -190,7 +190,7 @@ def ended(pid: int) -> bool:
 def containers(client: docker.DockerClient, cloud: LocalCloud) -> dict[str, str]:
     """Status by ID."""
     label = f"multicompute.local-cloud={cloud.name}"
-    found = client.containers.list(all=True, filters={"label": label})
+    found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
     return {container.id: container.status for container in found}
 
 

@@ -136,7 +136,7 @@ def test_a_run_that_is_interrupted_takes_its_container_along(tmp_path: Path) -> 
     (tmp_path / "Cargo.toml").write_text('[package]\nname = "endless"\nversion = "1.0.0"\n')
 
     def containers() -> list[Any]:
-        running = docker.from_env().containers.list()
+        running = docker.from_env().containers.list(ignore_removed=True)
         return [c for c in running if str(tmp_path) in str(c.attrs["Mounts"])]
 
     (tmp_path / "Cargo.lock").write_text(
