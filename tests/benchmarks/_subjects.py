@@ -94,7 +94,7 @@ def created(image: str, *command: str, **options: Any) -> Iterator[Container]:
         yield container
     except Exception as error:
         container.reload()
-        error.add_note(f"{container.attrs['State']}\n{container.logs(tail=20).decode()}")
+        error.add_note(f"{container.attrs['State']}\n{container.logs(tail=100).decode()}")
         raise
     finally:
         container.remove(force=True, v=True)
