@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,9 @@ def following(log: Path | None) -> Iterator[None]:
 
 def follow(log: Path, ended: threading.Event) -> None:
     """Display the log's lines as they are written."""
+    # Here, Ctrl-C would be taken from the main thread, which waits for the module and acts on
+    # signals only when one interrupts that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     position, over = 0, False
     while not over:
         # Once more after the end, for the last lines.

@@ -164,6 +164,7 @@ NOTHING: dict[str, list[str]] = {"instances": [], "key pairs": [], "groups": []}
 
 def under_way(packer_build: PackerBuild, cloud: LocalCloud, options: dict[str, Any]) -> Run:
     """A build that has made everything that it makes for itself."""
+    assert left(cloud) == NOTHING, "a test before this one left something"
     run = packer_build(**options)
     until(lambda: all(left(cloud).values()), 30, "instance, key pair and group")
     return run

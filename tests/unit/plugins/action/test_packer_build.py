@@ -2,10 +2,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.multicompute.spin.plugins.action import packer_build
+
+STOPPING = {signal.SIGINT, signal.SIGTERM}
+
+
+def blocked() -> list[set[signal.Signals]]:
+    """What each thread of this process lets no signal through of."""
+    found = []
+    for status in Path("/proc/self/task").glob("*/status"):
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("SigBlk")]
+        bits = int(line.split()[1], 16)
+        found.append({number for number in STOPPING if bits >> (number - 1) & 1})
+    return found
+
+
+def test_who_shows_the_log_takes_no_signal_from_who_waits_for_the_module(tmp_path: Path) -> None:
+    before = blocked()
+    with packer_build.following(tmp_path / "log"):
+        deadline = time.monotonic() + 10
+        while STOPPING not in blocked() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sorted(blocked(), key=len) == sorted([*before, STOPPING], key=len)
+    assert blocked() == before
 
 
 def test_the_last_lines_are_shown_however_soon_the_build_ends(
