@@ -39,6 +39,7 @@ from _subjects import (
 
 ROUNDS = 21
 MODES = (".wasm", "precompiled", "native")
+RUNTIME_API = "0100007F:2329 00000000:0000 0A"  # 127.0.0.1:9001 listens
 INVOKE = "/2015-03-31/functions/function/invocations"
 # As the load balancer asks a function.
 EVENT = json.dumps(
@@ -109,6 +110,10 @@ def in_lambda(subjects: Subjects, shares: dict[str, Path], cpus: float) -> Measu
             started = time.monotonic()
             container.start()
             address = address_of(container)
+            # Asked before, the emulator may start the adapter with no API to register with.
+            sockets = Path(f"/proc/{container.attrs['State']['Pid']}/net/tcp")
+            while RUNTIME_API not in sockets.read_text():
+                time.sleep(0.0005)
 
             def invoke() -> float:
                 asked = time.monotonic()

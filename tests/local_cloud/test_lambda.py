@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +191,37 @@ def test_a_function_that_takes_too_long_or_ends_says_so(functions: Functions) ->
         answer = slow.result()
     assert json.loads(answer["Payload"].read())["errorType"] == "Sandbox.Timedout"
     assert functions.environment(late)["AWS_LAMBDA_FUNCTION_NAME"] == late  # in a new environment
+
+
+def test_a_stand_in_for_the_emulator_is_asked_once_its_api_listens(
+    make_local_cloud: Callable[..., LocalCloud], tmp_path: Path
+) -> None:
+    stand_in = tmp_path / "aws-lambda-rie-x86_64"
+    stand_in.write_text(LATE_EMULATOR)
+    stand_in.chmod(0o755)
+    cloud = make_local_cloud()
+    cloud("start", "--rie", str(tmp_path))
+    with pushed(cloud, "function", unique("late")) as image:
+        functions = Functions(cloud, image)
+        assert functions.invoke(functions.active(), {}) == "in time"
+        cloud("purge")  # before its image: a container keeps it
+
+
+# Like AWS's on a busy machine, it takes requests before there is an API for extensions.
+LATE_EMULATOR = r"""#!/usr/bin/perl
+use IO::Socket::INET;
+my $front = IO::Socket::INET->new(LocalPort => 8080, Listen => 9) or die;
+fork or do {
+    sleep 2;
+    my $api = IO::Socket::INET->new(LocalAddr => "127.0.0.1:9001", Listen => 9) or die;
+    sleep;
+};
+while (my $client = $front->accept) {
+    while (<$client> =~ /\S/) { }
+    my $body = IO::Socket::INET->new("127.0.0.1:9001") ? '"in time"' : '"too early"';
+    print $client "HTTP/1.0 200 OK\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
+}
+"""
 
 
 # What is refused

@@ -14,7 +14,9 @@ import json
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -31,6 +33,8 @@ from .lambda_images import local_reference
 Record = dict[str, Any]
 
 RIE = "/usr/local/bin/aws-lambda-rie"
+# A listening socket of /proc/net/tcp: 127.0.0.1:9001, the emulator's API for what runs in it.
+RUNTIME_API = "0100007F:2329 00000000:0000 0A"
 START_SECONDS = 30
 STARTS = 2  # environments of a version that start at once
 PATIENCE_SECONDS = 5  # that a request waits for a free one meanwhile
@@ -136,7 +140,20 @@ def _start(config: Record) -> Container:
     )
     container_logs.create_group(group)
     container_logs.follow(container, group, stream)
+    _until_its_api_listens(container)
     return container
+
+
+def _until_its_api_listens(container: Container) -> None:
+    """The emulator takes requests before that; an extension that the first one starts may then
+    find nobody to register with, end, and be waited for until the request times out.
+    """
+    container.reload()
+    sockets = Path(f"/proc/{container.attrs['State']['Pid']}/net/tcp")
+    deadline = time.monotonic() + START_SECONDS
+    with suppress(OSError):  # it has ended, which the request will report, or isn't on this machine
+        while RUNTIME_API not in sockets.read_text() and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
 def pull(config: Record) -> str:
