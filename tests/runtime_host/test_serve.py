@@ -19,6 +19,7 @@ from .conftest import RUNTIME, VERSION, Machine, Release, until
 
 SERVE = RUNTIME / "serve"
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+LOADER = {"amd64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
 
 # Says what it was called with, in place of serving.
 STAND_IN = """#!/bin/sh
@@ -113,10 +114,10 @@ def test_a_stop_while_it_waits_is_clean(serve: Any) -> None:
 @pytest.fixture
 def serve_from(
     run: Callable[..., Container], serve: Any, share: Path
-) -> Callable[[str], tuple[str, str]]:
+) -> Callable[..., tuple[str, str]]:
     """What serve and the stand-ins say where the share is mounted as `ro` or `rw`."""
 
-    def start(mode: str) -> tuple[str, str]:
+    def start(mode: str, *volumes: str) -> tuple[str, str]:
         container = run(
             "debian:trixie-slim",
             entrypoint="/usr/local/bin/serve",
@@ -124,6 +125,7 @@ def serve_from(
                 f"{SERVE}:/usr/local/bin/serve:ro",
                 f"{share.parent}/bin/wasmtime:/usr/local/bin/wasmtime:ro",
                 f"{share}:/mnt/app:{mode}",
+                *volumes,
             ],
             detach=True,
         )
@@ -134,13 +136,21 @@ def serve_from(
     return start
 
 
+@pytest.mark.parametrize(
+    "volume",
+    [
+        "/bin/false:/usr/bin/uname:ro",  # it needs no process to know
+        *[f"/dev/null:{loader}:ro" for name, loader in LOADER.items() if name != ARCHITECTURE],
+    ],
+)
 def test_the_precompiled_file_of_this_runtime_and_architecture_is_served(
-    serve_from: Callable[[str], tuple[str, str]], share: Path
+    serve_from: Callable[..., tuple[str, str]], share: Path, volume: str
 ) -> None:
     activate(share)
+    for architecture in LOADER:
+        (share / f"releases/1.2.3/aot/wasmtime-12.3.4-{architecture}.cwasm").touch()
     precompiled = f"releases/1.2.3/aot/wasmtime-12.3.4-{ARCHITECTURE}.cwasm"
-    (share / precompiled).touch()
-    output, errors = serve_from("ro")
+    output, errors = serve_from("ro", volume)
     assert f"argument --allow-precompiled\nargument /mnt/app/{precompiled}\n" in output
     assert "app.wasm" not in output + errors
 
@@ -154,7 +164,7 @@ def test_the_precompiled_file_of_this_runtime_and_architecture_is_served(
     ],
 )
 def test_the_component_is_served_when_nothing_precompiled_fits_or_can_be_trusted(
-    serve_from: Callable[[str], tuple[str, str]], share: Path, mode: str, name: str, reason: str
+    serve_from: Callable[..., tuple[str, str]], share: Path, mode: str, name: str, reason: str
 ) -> None:
     activate(share)
     (share / f"releases/1.2.3/aot/{name.format(ARCHITECTURE)}.cwasm").touch()
