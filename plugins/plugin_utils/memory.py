@@ -125,24 +125,6 @@ def digest_of_file(path: str) -> str:
         return type(error).__name__
 
 
-def size_and_time(path: str) -> list[int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def loaded_code() -> dict[str, list[int]]:
-    """The collections' code that this process has loaded."""
-    paths = (
-        getattr(module, "__file__", None)
-        for name, module in sys.modules.items()
-        if name.startswith(("ansible_collections.", "ansible.modules."))
-    )
-    return {path: size_and_time(path) for path in paths if path}
-
-
 def key_of(module_fqcn: str, arguments: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     """Same for two runs with the same arguments for the same account and region."""
     settings = {
@@ -268,7 +250,7 @@ class Recording:
             return None
         if said.get("changed") or said.get("failed") or ended["rc"]:
             return None
-        return Memory(key, ended, self.reads, self.files, loaded_code())
+        return Memory(key, ended, self.reads, self.files, warm.loaded_code())
 
 
 def _is_code(path: Any) -> bool:
@@ -306,7 +288,7 @@ def read_again(
     def check(name: str, memory: Memory) -> None:
         try:
             good = (
-                all(size_and_time(path) == was for path, was in memory.code.items())
+                all(warm.size_and_time(path) == was for path, was in memory.code.items())
                 and all(digest_of_file(path) == was for path, was in memory.files.items())
                 and all(same(read) for read in memory.reads)
             )

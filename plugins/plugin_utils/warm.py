@@ -46,6 +46,7 @@ encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
 get_module_encoder(PROFILE, Direction.MODULE_TO_CONTROLLER)
 get_module_decoder(PROFILE, Direction.MODULE_TO_CONTROLLER)
 fork = multiprocessing.get_context("fork")
+_code: dict[str, list[int]] = {}
 
 
 def python_name(module_fqcn: str) -> str:
@@ -62,6 +63,29 @@ def load_module(module_fqcn: str) -> None:
     with contextlib.suppress(Exception):
         module = importlib.import_module(python_name(module_fqcn))
         clients.prepare(clients.services_of(module))
+    loaded_code()
+
+
+def size_and_time(path: str) -> list[int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def loaded_code() -> dict[str, list[int]]:
+    """Size and time of each file of the collections' code that this process has loaded.
+
+    As they were when this process, or the one that it was forked from, first knew of the file:
+    whoever edits it later edits what did not run.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("ansible_collections.", "ansible.modules.")):
+            path = getattr(module, "__file__", None)
+            if path and path not in _code:
+                _code[path] = size_and_time(path)
+    return _code
 
 
 def run_main(module_fqcn: str, arguments: dict[str, Any], environment: dict[str, str]) -> Ended:

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,9 +371,33 @@ def test_it_is_the_same_only_while_all_that_was_read_is(
 def test_it_is_not_the_same_with_other_code(known: memory.Memory, tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text("1")
-    known = dataclasses.replace(known, code={str(module): memory.size_and_time(str(module))})
+    known = dataclasses.replace(known, code={str(module): warm.size_and_time(str(module))})
     assert _same(known)
     module.write_text("2 ")
     assert not _same(known)
     module.unlink()
+    assert not _same(known)
+
+
+def test_code_that_is_edited_while_it_runs_is_not_taken_for_what_ran(
+    aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.on("ec2.DescribeVpcs", {"Vpcs": []})
+    file = tmp_path / "edited.py"
+    # To open it later would be a deed of the module's.
+    with file.open("w") as editor:
+
+        def main() -> None:
+            boto3.client("ec2", region_name="eu-central-1").describe_vpcs()
+            os.write(editor.fileno(), b"edited")
+            print(json.dumps({"changed": False}))
+            sys.exit(0)
+
+        edited = types.ModuleType(warm.python_name("test.reads.edited"))
+        vars(edited).update(__file__=str(file), main=main)
+        monkeypatch.setitem(sys.modules, edited.__name__, edited)
+        warm.load_module("test.reads.edited")
+        _ended, known = warm.in_fork(memory.run_and_record, "test.reads.edited", {}, {})
+    assert file.read_text() == "edited"
+    assert known.code[str(file)] == [0, known.code[str(file)][1]]
     assert not _same(known)
