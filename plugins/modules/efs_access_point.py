@@ -270,14 +270,22 @@ def find(api: Api, params: Options) -> Options:
 
 def create(api: Api, request: Options) -> str:
     """Create it and return its ID."""
+    token, file_system_id = str(uuid.uuid4()), request["FileSystemId"]
+    doing = f"create an access point on {file_system_id}"
     answer = api.call(
         "create_access_point",
-        f"create an access point on {request['FileSystemId']}",
-        # Repeated with the same token after a lost answer, the request creates nothing twice.
-        ClientToken=str(uuid.uuid4()),
+        doing,
+        ClientToken=token,
+        # An attempt whose answer was lost got through: it has this token.
+        missing=["AccessPointAlreadyExists"],
         retry_on=["IncorrectFileSystemLifeCycleState"],
         **request,
     )
+    if not answer:
+        points = api.pages(
+            "describe_access_points", "AccessPoints", doing, FileSystemId=file_system_id
+        )
+        answer = next(point for point in points if point["ClientToken"] == token)
     if api.module.params["wait"]:
         wait(api, "access_point_available", answer["AccessPointId"], "available")
     return answer["AccessPointId"]

@@ -55,6 +55,20 @@ def test_creation_waits_and_repeats_with_the_same_token(aws: FakeAws) -> None:
     assert aws.operations()[4:] == ["DescribeAccessPoints"] * 4
 
 
+def test_an_answer_lost_after_the_creation_makes_no_second_access_point(aws: FakeAws) -> None:
+    def made(_params: dict[str, Any]) -> dict[str, Any]:
+        token = aws.params("CreateAccessPoint")[-1]["ClientToken"]
+        other = POINT | {"AccessPointId": "fsap-other", "ClientToken": "of another"}
+        return {"AccessPoints": [other, POINT | {"ClientToken": token}]}
+
+    exists = AwsError("AccessPointAlreadyExists", "already exists", 409)
+    aws.on("efs.DescribeAccessPoints", [{"AccessPoints": []}, made, points(), points()])
+    aws.on("efs.CreateAccessPoint", [AwsError("InternalServerError", status=500), exists])
+    result = run_module(efs_access_point, ARGS)
+    assert result["access_point"]["access_point_id"] == POINT["AccessPointId"], result
+    assert aws.params("DescribeAccessPoints")[2] == {"AccessPointId": POINT["AccessPointId"]}
+
+
 def test_replacing_waits_until_the_old_one_is_gone(aws: FakeAws) -> None:
     deleting = points(LifeCycleState="deleting")
     gone = AwsError("AccessPointNotFound", "", 404)
