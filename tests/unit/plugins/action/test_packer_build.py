@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.multicompute.spin.plugins.action import packer_build
+from ansible_collections.multicompute.spin.tests.local_cloud.conftest import until
 
 STOPPING = {signal.SIGINT, signal.SIGTERM}
 
@@ -25,9 +25,7 @@ def test_who_shows_the_log_takes_no_signal_from_who_waits_for_the_module(tmp_pat
     before = set(threading.enumerate())
     with packer_build.following(tmp_path / "log"):
         (thread,) = set(threading.enumerate()) - before
-        deadline = time.monotonic() + 10
-        while blocked(thread) != STOPPING and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: blocked(thread) == STOPPING, 10)
         assert blocked(thread) == STOPPING
         assert not blocked(threading.main_thread())
 
