@@ -20,9 +20,7 @@ def test_codes_and_ranges(matcher: str, good: list[int], bad: list[int]) -> None
     assert not any(matches(matcher, status) for status in bad)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "2xx", "20", "2000", "200,", "200-", "299-200", " 200"]
-)
+@pytest.mark.parametrize("text", ["", "2xx", "20", "2000", "200,", "200-", "299-200", " 200"])
 def test_what_is_no_matcher(text: str) -> None:
     with pytest.raises(ValueError, match="is no status code"):
         parse(text)
