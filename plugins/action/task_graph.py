@@ -189,6 +189,9 @@ def _summary(
         summary["_ansible_no_log"] = True
     if "failed" in counts:
         summary |= {"failed": True, "msg": _failures(nodes, outcomes)}
+        if not display.verbosity:
+            # Ansible takes no facts of what failed: they would only hide the reason on the screen.
+            del summary["ansible_facts"], summary["tasks"]
     return summary
 
 
