@@ -12,10 +12,15 @@ from typing import Any
 import pytest
 from ansible_collections.multicompute.spin.plugins.modules import (
     elb_lambda_target,
+    elb_metrics_info,
     elb_weighted_listener,
 )
 from ansible_collections.multicompute.spin.tests.local_cloud import conftest as local
-from ansible_collections.multicompute.spin.tests.local_cloud.balancing import Balancer, targets
+from ansible_collections.multicompute.spin.tests.local_cloud.balancing import (
+    Balancer,
+    targets,
+)
+from ansible_collections.multicompute.spin.tests.local_cloud.balancing import balancer as many
 from ansible_collections.multicompute.spin.tests.local_cloud.test_elb_lambda import function
 from ansible_collections.multicompute.spin.tests.unit.plugins._stub import run_module
 
@@ -352,3 +357,30 @@ def test_after_any_fault_a_second_run_converges(
         assert not run_module(elb_lambda_target, args)["changed"]
         assert len(policy(local_cloud, args["function_arn"])) == 1
         run_module(elb_lambda_target, {"target_group_arn": balancer.groups[0], "state": "absent"})
+
+
+def test_metrics_tell_answers_and_failures_of_each_target_group(
+    local_cloud: local.LocalCloud,
+) -> None:
+    with targets("a", "b") as servers, many(local_cloud, servers) as behind:
+        behind.wait_healthy()
+        behind.names(6)
+        name = behind.arn.split("/")[-2]
+        good, bad = (arn.split("/")[1] for arn in behind.groups)
+
+        def told() -> dict[str, Any]:
+            args = {"load_balancer_name": name}
+            return run_module(elb_metrics_info, args)["target_groups"]
+
+        local.until(lambda: [told()[one]["requests"] for one in (good, bad)] == [3, 3])
+        before = told()
+        assert [before[one]["failures"] for one in (good, bad)] == [0, 0]
+        assert 0 < before[good]["response_ms"] < 1000
+
+        servers[1].babble = True
+        statuses = [behind.get()[0] for _number in range(4)]
+        assert sorted(statuses) == [200, 200, 502, 502]
+        local.until(lambda: told()[bad]["requests"] == 5)
+        after = told()
+        assert (after[bad]["failures"], after[bad]["unanswered"]) == (2, 2)
+        assert (after[good]["requests"], after[good]["failures"]) == (5, 0)

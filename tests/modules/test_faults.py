@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.multicompute.spin.plugins.modules import (
     aws_leftovers_info,
     efs_access_point_info,
+    elb_metrics_info,
     wasm_release_info,
 )
 from ansible_collections.multicompute.spin.tests.e2e import api_requests
@@ -175,6 +176,7 @@ def leftover(clients: Callable[[str], Any]) -> str:
 READERS = {
     aws_leftovers_info: lambda clients: {"tag_value": leftover(clients)},
     efs_access_point_info: lambda clients: {"file_system_id": file_system(clients)},
+    elb_metrics_info: lambda clients: {"load_balancer_name": "demo", "target_groups": ["demo"]},
     wasm_release_info: lambda clients: {
         "bucket": "demo",
         "deployment": "demo",
