@@ -28,6 +28,11 @@ options:
     description: How far to look back.
     type: int
     default: 300
+  since:
+    description:
+      - From when on, in seconds since 1970, instead of O(seconds). Two calls with the same moment
+        can be told from each other - what came between them is the difference.
+    type: float
 attributes:
   check_mode:
     support: full
@@ -140,7 +145,7 @@ def read(module: AnsibleAWSModule, arn: str, groups: dict[str, str]) -> dict[str
     """The sums by name of the target group, None for the load balancer."""
     wanted: list[tuple[str | None, tuple[str, str]]] = [(None, one) for one in OF_LOAD_BALANCER]
     wanted += [(name, metric) for name in groups for metric in OF_TARGET_GROUP]
-    queries: list[dict[str, Any]] = [
+    queries = [
         {
             "Id": f"q{number}",
             "MetricStat": {
@@ -156,6 +161,9 @@ def read(module: AnsibleAWSModule, arn: str, groups: dict[str, str]) -> dict[str
         for number, (name, (metric, statistic)) in enumerate(wanted)
     ]
     now = datetime.now(UTC)
+    start = now - timedelta(seconds=module.params["seconds"])
+    if module.params["since"] is not None:
+        start = datetime.fromtimestamp(module.params["since"], UTC)
     cloudwatch = Api(module, "cloudwatch")
     sums: dict[str, float] = dict.fromkeys((query["Id"] for query in queries), 0)
     for first in range(0, len(queries), QUERIES):
@@ -164,7 +172,7 @@ def read(module: AnsibleAWSModule, arn: str, groups: dict[str, str]) -> dict[str
             "MetricDataResults",
             f"read the metrics of {module.params['load_balancer_name']}",
             MetricDataQueries=queries[first : first + QUERIES],
-            StartTime=now - timedelta(seconds=module.params["seconds"]),
+            StartTime=start,
             EndTime=now,
         ):
             # The values of one query may come on several pages.
@@ -203,6 +211,7 @@ def main() -> None:
             "load_balancer_name": {"type": "str", "required": True},
             "target_groups": {"type": "list", "elements": "str"},
             "seconds": {"type": "int", "default": 300},
+            "since": {"type": "float"},
         },
         supports_check_mode=True,
     )
