@@ -24,20 +24,25 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 STATISTIC = "multicompute_result"
-# Title, key, unit; numbers stand on the right. What no row has is left out.
+# Title, key, unit; numbers stand on the right. What no row has is left out,
 COLUMNS = [
     ("PRIMITIVE", "name", ""),
     ("KIND", "kind", ""),
     ("ARCH", "architecture", ""),
     ("WEIGHT", "weight", ""),
     ("RELEASE", "release", ""),
+    ("STANDBY", "standby", ""),
     ("HEALTH", "health", ""),
     ("REQUESTS", "requests", ""),
+    ("FAILED", "failures", ""),
     ("SHARE", "share", " %"),
     ("P50", "p50_ms", " ms"),
     ("ROLLED IN", "rolled_in", " s"),
     ("URL", "url", ""),
+    ("ERROR", "error", ""),
 ]
+# and these also where all rows have it empty.
+SELDOM = ("standby", "error")
 GOOD = "green"
 BAD = "red"
 STRONG = "bright cyan"
@@ -51,7 +56,11 @@ def cell(row: dict[str, Any], key: str, unit: str) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[Line]:
-    columns = [column for column in COLUMNS if any(column[1] in row for row in rows)]
+    columns = [
+        (title, key, unit)
+        for title, key, unit in COLUMNS
+        if any(row.get(key) if key in SELDOM else key in row for row in rows)
+    ]
     titles = [title for title, _key, _unit in columns]
     lines = [[cell(row, key, unit) for _title, key, unit in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
@@ -66,7 +75,8 @@ def table(rows: list[dict[str, Any]]) -> Iterator[Line]:
         ]
         color = None
         if number:
-            color = GOOD if rows[number - 1].get("health") == "healthy" else BAD
+            row = rows[number - 1]
+            color = GOOD if row.get("health") == "healthy" and not row.get("failures") else BAD
         yield "  ".join(padded).rstrip(), color
 
 

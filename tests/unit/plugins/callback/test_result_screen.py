@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.multicompute.spin.plugins.callback import result_screen
 
 PRIMITIVES = [
     {
@@ -21,6 +22,9 @@ PRIMITIVES = [
         "release": "1.0.0",
         "health": "healthy",
         "requests": 20,
+        "failures": 0,
+        "standby": "",
+        "error": "",
         "share": 66.7,
         "p50_ms": 2.4,
     },
@@ -32,6 +36,7 @@ PRIMITIVES = [
         "release": "",
         "health": "unhealthy",
         "requests": 0,
+        "failures": 0,
         "share": 0.0,
         "p50_ms": None,
     },
@@ -46,9 +51,9 @@ SCREEN = """\
 endpoint: http://127.0.0.1:8080
 release: 1.0.0
 
-PRIMITIVE     KIND      ARCH   WEIGHT  RELEASE  HEALTH     REQUESTS   SHARE     P50
-ec2           instance  amd64     100  1.0.0    healthy          20  66.7 %  2.4 ms
-lambda-arm64  function  arm64       0  -        unhealthy         0   0.0 %       -
+PRIMITIVE     KIND      ARCH   WEIGHT  RELEASE  HEALTH     REQUESTS  FAILED   SHARE     P50
+ec2           instance  amd64     100  1.0.0    healthy          20       0  66.7 %  2.4 ms
+lambda-arm64  function  arm64       0  -        unhealthy         0       0   0.0 %       -
 
 next:
   curl -i http://127.0.0.1:8080
@@ -101,6 +106,19 @@ def test_only_what_there_is(tmp_path: Path) -> None:
     result = {"endpoint": "http://127.0.0.1:8080"}
     output = play(tmp_path, {"multicompute_result": result})
     assert output.endswith("endpoint: http://127.0.0.1:8080\n")
+
+
+def test_standby_and_error_where_there_are_any() -> None:
+    rows = [
+        {"name": "ec2", "health": "healthy", "failures": 0, "standby": "1.0.0", "error": ""},
+        {"name": "ecs", "health": "healthy", "failures": 2, "standby": "", "error": "GET /: 500"},
+    ]
+    head, good, bad = result_screen.table(rows)
+    assert head[0].split() == ["PRIMITIVE", "STANDBY", "HEALTH", "FAILED", "ERROR"]
+    assert good[0].split() == ["ec2", "1.0.0", "healthy", "0", "-"]
+    assert bad[0].split() == ["ecs", "-", "healthy", "2", "GET", "/:", "500"]
+    # Whoever answered badly is not well, even if the load balancer calls it healthy.
+    assert (good[1], bad[1]) == ("green", "red")
 
 
 def test_colour_on_a_terminal(tmp_path: Path) -> None:
