@@ -10,7 +10,7 @@ short_description: The rows of the status table
 version_added: 1.0.0
 author: The multicompute.spin authors
 description:
-  - One row for each primitive of the inventory. For none of it an app has to say anything of itself.
+  - One row for each primitive of the inventory, for any app, whatever it says of itself.
 positional: _input
 options:
   _input:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.multicompute.spin.plugins.modules import (
     elb_lambda_target,
     elb_metrics_info,
+    elb_target_group,
     elb_weighted_listener,
 )
 from ansible_collections.multicompute.spin.tests.local_cloud import conftest as local
@@ -384,3 +385,28 @@ def test_metrics_tell_answers_and_failures_of_each_target_group(
         after = told()
         assert (after[bad]["failures"], after[bad]["unanswered"]) == (2, 2)
         assert (after[good]["requests"], after[good]["failures"]) == (5, 0)
+
+
+def test_the_wait_for_a_target_ends_when_it_answers_otherwise_than_wanted(
+    local_cloud: local.LocalCloud,
+) -> None:
+    with targets("a") as servers, many(local_cloud, []) as behind:
+        (server,) = servers
+        server.health = 418
+        group = behind.add_group(interval=1)
+        behind.listen()
+        result = run_module(
+            elb_target_group,
+            {
+                "name": group.split("/")[1],
+                "target_type": "ip",
+                "protocol": "HTTP",
+                "port": 80,
+                "vpc_id": "vpc-1",
+                "targets": [{"id": "127.0.0.1", "port": server.port}],
+                "wait": True,
+            },
+        )
+        assert result["unfit"] is True
+        assert f"GET /health of 127.0.0.1:{server.port} was answered with 418" in result["msg"]
+        assert "and 200 is wanted" in result["msg"]
