@@ -34,6 +34,10 @@ options:
   weights:
     description: Weights by primitive, instead of those that they have; 0 where it names none.
     type: dict
+  swap:
+    description: Primitives whose idle colour gets what the active one has.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -56,6 +60,7 @@ _value:
     - {target_group_name: demo-lambda-green, weight: 15}
 """
 
+from collections.abc import Collection
 from math import gcd
 from typing import Any
 
@@ -68,8 +73,10 @@ def listener_weights(
     canary: str | None = None,
     percent: int = 5,
     weights: dict[str, int] | None = None,
+    swap: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     active = {name: one["active"] for name, one in primitives.items() if one["active"]}
+    active |= {name: _other(active[name]) for name in swap if name in active}
     if weights is None:
         weights = {name: int(primitives[name]["weight"] or 0) for name in active}
         if any(_colours_with_users(primitives[name]) > 1 for name in active):
@@ -82,7 +89,7 @@ def listener_weights(
         factor = max(1, MAX_WEIGHT // max(*weights.values(), 1))
     entries = []
     for name, colour in active.items():
-        weight, other = weights[name] * factor, "green" if colour == "blue" else "blue"
+        weight, other = weights[name] * factor, _other(colour)
         part = max(1, round(weight * percent / 100)) if name == canary and weight else 0
         idle: dict[str, Any] = {"weight": part} if part else {"state": "absent"}
         entries += [
@@ -90,6 +97,10 @@ def listener_weights(
             {"target_group_name": f"{deployment}-{name}-{other}", **idle},
         ]
     return entries
+
+
+def _other(colour: str) -> str:
+    return "green" if colour == "blue" else "blue"
 
 
 def _colours_with_users(primitive: dict[str, Any]) -> int:

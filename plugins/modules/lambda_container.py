@@ -12,6 +12,8 @@ description:
   - Creates, changes and deletes an AWS Lambda function whose code is a container image.
   - When image or configuration changed, a version is published and an alias is moved to it, once
     the version can be called. Who calls the alias sees the old version until then.
+  - What the alias calls counts, not C($LATEST). So several aliases may have a version each, of
+    which only one is as the function was described last.
   - The image counts by its digest. A tag is looked up in Amazon ECR, so that an image pushed under
     the same tag is noticed, and the same image under another tag is not a change.
 author:
@@ -643,6 +645,9 @@ def present(api: Api, params: Options) -> None:
     new = old | options | {"status": "Active"}
     new["tags"] = wanted_tags(old["tags"], in_text(params["tags"]), params["purge_tags"])
     newest = NEW if not live or differ(described(live), new) else list(called)[-1]
+    if newest != NEW:
+        # $LATEST, which nobody calls, may be what another alias has.
+        old |= {key: new[key] for key in (*CODE, *CONFIGURATION)}
     new["alias"] = wanted_shares(called, newest, params["alias_weight"])
     pinned |= new["alias"].keys() - {newest}
     new["versions"] = remaining(versions, pinned, newest, keep)
