@@ -209,15 +209,17 @@ def _failure(node: graph.Node, outcome: Outcome) -> str:
     if node.task.action in graph.ASSERTIONS:
         # Whoever wrote it said all that there is to say.
         return str(outcome.result.get("msg"))
-    what = f"Task '{node.name}' ({node.task.action}, {node.task.get_path()})"
-    return f"{what} failed: {_reason(outcome)}"
+    where = f"task '{node.name}' ({node.task.action}, {node.task.get_path()})"
+    return f"{_reason(outcome)} [{where}]"
 
 
 def _reason(outcome: Outcome) -> str:
     if outcome.result.get("_ansible_no_log"):
-        return "its output is hidden, since no_log is set"
-    reason = str(outcome.result.get("msg", "no message")).rstrip(".")
+        return "Its output is hidden, since no_log is set"
+    reason = str(outcome.result.get("msg", "no message"))
+    if not display.verbosity:
+        return reason
     # The module has masked its secrets here.
     given = outcome.result.get("invocation", {}).get("module_args", {})
     shown = {name: value for name, value in given.items() if value is not None}
-    return f"{reason}. Its arguments: {json.dumps(shown, default=str)}" if shown else reason
+    return f"{reason} Its arguments: {json.dumps(shown, default=str)}"

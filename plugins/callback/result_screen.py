@@ -11,8 +11,8 @@ author:
   - The multicompute.spin authors (@multicompute)
 description:
   - If a play set the statistic C(multicompute_result) with M(ansible.builtin.set_stats), this
-    prints the endpoint, a table of the primitives and the next commands after everything else.
-    Otherwise it prints nothing.
+    prints the endpoint, a table of the primitives and the next commands after everything else, or
+    what failed, in place of the commands. Otherwise it prints nothing.
   - The first line is always C(endpoint:) and the URL, for scripts.
 requirements:
   - enable in configuration, C(callbacks_enabled = multicompute.spin.result_screen)
@@ -43,6 +43,7 @@ COLUMNS = [
 ]
 # and these also where all rows have it empty.
 SELDOM = ("standby", "error")
+REASON, LOG_LINE = 700, 160  # characters that are shown; -v shows all
 GOOD = "green"
 BAD = "red"
 STRONG = "bright cyan"
@@ -80,6 +81,26 @@ def table(rows: list[dict[str, Any]]) -> Iterator[Line]:
         yield "  ".join(padded).rstrip(), color
 
 
+def what_failed(failures: list[dict[str, Any]]) -> Iterator[Line]:
+    """A few lines: each reason once, and the log of the first that has one."""
+    for failure in failures:
+        serves = failure.get("serves")
+        after = f" It goes on to serve {serves}." if serves else ""
+        yield f"failed: {failure['name']}: {shortened(failure['text'], REASON)}{after}", BAD
+    logged = next((failure for failure in failures if failure.get("log")), None)
+    if logged is None:
+        yield f"There is nothing new in the log group {failures[0]['log_group']}.", None
+        return
+    yield f"The last lines of the log group {logged['log_group']}:", None
+    for line in logged["log"]:
+        yield f"  {shortened(line, LOG_LINE)}", None
+
+
+def shortened(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def screen(result: dict[str, Any]) -> Iterator[Line]:
     yield f"endpoint: {result['endpoint']}", STRONG
     if result.get("release"):
@@ -87,7 +108,10 @@ def screen(result: dict[str, Any]) -> Iterator[Line]:
     if result.get("primitives"):
         yield "", None
         yield from table(result["primitives"])
-    if result.get("next"):
+    if failures := result.get("failures"):
+        yield "", None
+        yield from what_failed(failures)
+    elif result.get("next"):
         yield "", None
         yield "next:", None
         yield from ((f"  {command}", None) for command in result["next"])
