@@ -24,6 +24,8 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.multicompute.spin.plugins.module_utils._waiters import get_waiter, pace
 
+# Policies call these otherwise than requests do.
+POLICY_NAMES = {"monitoring": "cloudwatch", "tagging": "tag"}
 # 90 s at most.
 ATTEMPTS: dict[str, Any] = {"retries": 12, "delay": 1, "backoff": 1.5, "max_delay": 15}
 
@@ -182,7 +184,8 @@ class Api:
         code, _message = _code_and_message(error.response)
         if code in special:
             return special[code]
-        action = f"{meta.service_model.signing_name}:{error.operation_name}"
+        signing_name = meta.service_model.signing_name
+        action = f"{POLICY_NAMES.get(signing_name, signing_name)}:{error.operation_name}"
         for part, advice in (
             ("AccessDenied", f"allow {action} to the identity that runs this module"),
             ("Unauthorized", f"allow {action} to the identity that runs this module"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from ansible_collections.multicompute.spin.plugins.modules import (
     elb_lambda_target,
     elb_metrics_info,
     elb_target_group,
+    elb_watch_info,
     elb_weighted_listener,
 )
 from ansible_collections.multicompute.spin.tests.local_cloud import conftest as local
@@ -410,3 +412,37 @@ def test_the_wait_for_a_target_ends_when_it_answers_otherwise_than_wanted(
         assert result["unfit"] is True
         assert f"GET /health of 127.0.0.1:{server.port} was answered with 418" in result["msg"]
         assert "and 200 is wanted" in result["msg"]
+
+
+def test_a_watch_ends_when_a_release_fails_its_users(local_cloud: local.LocalCloud) -> None:
+    with targets("a", "b") as servers, many(local_cloud, servers) as behind:
+        behind.wait_healthy()
+        name = behind.arn.split("/")[-2]
+        former, release = (arn.split("/")[1] for arn in behind.groups)
+        behind.names(6)
+        args: dict[str, Any] = {"load_balancer_name": name, "since": time.time() - 300}
+
+        def told() -> dict[str, Any]:
+            return run_module(elb_metrics_info, args)["target_groups"]
+
+        def watch(seconds: int) -> dict[str, Any]:
+            groups = {"target_group": release, "former": former, "before": before}
+            result = run_module(elb_watch_info, args | groups | {"seconds": seconds})
+            assert not result.get("failed"), result
+            return result
+
+        local.until(lambda: told()[release]["requests"] == 3)
+        before = told()
+        behind.names(4)
+        local.until(lambda: told()[release]["requests"] == 5)
+        good = watch(1)
+        assert (good["against"], good["requests"], good["failures"]) == ("", 2, 0)
+
+        servers[1].babble = True
+        for _number in range(4):
+            behind.get()
+        bad = watch(50)
+        assert (bad["requests"], bad["failures"]) == (4, 2)
+        assert bad["former_requests"] == 7
+        expected = "2 of 4 requests failed, where the former release failed 0 of 7"
+        assert bad["against"] == expected
