@@ -181,9 +181,12 @@ def check_options(params: dict[str, Any]) -> None:
         raise OptionError("redirect and target_groups contradict each other: give one of them")
     for rule in rules:
         check_rule(rule)
-    priorities = [rule["priority"] for rule in rules]
+    priorities = [rule["priority"] for rule in rules if rule["priority"] is not None]
     if twice := {str(number) for number in priorities if priorities.count(number) > 1}:
         raise OptionError(f"rules has priority {', '.join(sorted(twice))} more than once")
+    known_by = [conditions(rule) for rule in rules if rule["priority"] is None]
+    if again := [one for one in known_by if known_by.count(one) > 1]:
+        raise OptionError(f"rules has {again[0]} more than once: give each a priority, or only one")
     duration = params["stickiness_duration"]
     if duration is not None and not 0 <= duration <= MAX_STICKINESS:
         raise OptionError(f"stickiness_duration is {duration}, it must be 0 to {MAX_STICKINESS}")
@@ -199,12 +202,18 @@ def check_weights(groups: list[Options]) -> None:
 
 def check_rule(rule: Options) -> None:
     priority = rule["priority"]
-    if not 1 <= priority <= MAX_PRIORITY:
+    if priority is not None and not 1 <= priority <= MAX_PRIORITY:
         raise OptionError(f"priority of a rule is {priority}, it must be 1 to {MAX_PRIORITY}")
-    if not any(rule[option] for option in ("headers", "hosts", "paths")):
-        raise OptionError(f"the rule of priority {priority} needs headers, hosts or paths")
+    name = "a rule without priority" if priority is None else f"the rule of priority {priority}"
+    has_conditions = any(rule[option] for option in CONDITIONS)
+    if rule["state"] == "absent":
+        if priority is None and not has_conditions:
+            raise OptionError(f"{name} needs headers, hosts or paths, by which it is known")
+        return
+    if not has_conditions:
+        raise OptionError(f"{name} needs headers, hosts or paths")
     if not any(group["weight"] for group in rule["target_groups"]):
-        raise OptionError(f"the rule of priority {priority} needs a target group with a weight")
+        raise OptionError(f"{name} needs a target group with a weight")
     check_weights(rule["target_groups"])
 
 
@@ -268,6 +277,7 @@ def described_rule(rule: Options) -> Options:
 
 
 FIELDS = {"hosts": "host-header", "paths": "path-pattern"}
+CONDITIONS = ("headers", *FIELDS)
 
 
 def condition_values(condition: Options) -> list[str]:
@@ -276,26 +286,66 @@ def condition_values(condition: Options) -> list[str]:
     return condition.get("Values") or [value for config in configs for value in config["Values"]]
 
 
+def conditions(rule: Options) -> Options:
+    """What a request has to have for `rule`, in the form of a described rule."""
+    return {
+        "headers": {
+            name.lower(): sorted([values] if isinstance(values, str) else map(str, values))
+            for name, values in (rule["headers"] or {}).items()
+        },
+        "hosts": sorted(rule["hosts"] or []),
+        "paths": sorted(rule["paths"] or []),
+    }
+
+
+def priorities_of(rule: Options, current: dict[int, Options]) -> list[int]:
+    """Where a rule of these conditions is."""
+    return [
+        priority
+        for priority in sorted(current)
+        if not current[priority]["other"] and conditions(current[priority]) == conditions(rule)
+    ]
+
+
+def lowest_free(taken: Iterable[int]) -> int:
+    taken = set(taken)
+    return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+
 def wanted_rules(
     rules: list[Options], current: dict[int, Options], purge: bool
 ) -> dict[int, Options]:
     """`rules` has the ARN of every target group."""
-    kept = {} if purge else current
-    given = {
-        rule["priority"]: {
-            "priority": rule["priority"],
-            "headers": {
-                name.lower(): sorted([values] if isinstance(values, str) else map(str, values))
-                for name, values in (rule["headers"] or {}).items()
-            },
-            "hosts": sorted(rule["hosts"] or []),
-            "paths": sorted(rule["paths"] or []),
-            "target_groups": as_list(as_weights(rule["target_groups"])),
-            "other": False,
-        }
-        for rule in rules
+    after = {} if purge else dict(current)
+    present = [rule for rule in rules if rule["state"] == "present"]
+    for rule in rules:
+        if rule["state"] == "absent":
+            by_priority = [rule["priority"]] if rule["priority"] else priorities_of(rule, current)
+            for priority in by_priority:
+                after.pop(priority, None)
+    given = {rule["priority"] for rule in present if rule["priority"]}
+    numbered = [(rule["priority"], rule) for rule in present if rule["priority"]]
+    new = []
+    for rule in present:
+        if rule["priority"] is None:
+            kept = [number for number in priorities_of(rule, current) if number not in given]
+            if kept:
+                numbered.append((kept[0], rule))
+            else:
+                new.append(rule)
+    after |= {priority: wanted_rule(rule, priority) for priority, rule in numbered}
+    for rule in new:
+        priority = lowest_free(after)
+        after[priority] = wanted_rule(rule, priority)
+    return after
+
+
+def wanted_rule(rule: Options, priority: int) -> Options:
+    return conditions(rule) | {
+        "priority": priority,
+        "target_groups": as_list(as_weights(rule["target_groups"])),
+        "other": False,
     }
-    return kept | given
 
 
 def rule_request(rule: Options) -> Options:

@@ -1,23 +1,46 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks servers of the app who they are, over whatever connection leads to them."""
+"""Asks servers of an app, over whatever connection leads to them, and judges the answers."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from statistics import median
+from threading import Lock
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicompute.spin.plugins.module_utils._matcher import fits, parse_codes
 
 GIVE_UP_AFTER = 3
 BODY_SHOWN = 500
+# What any app answers that works: no page is wrong as long as its server is right.
+WORKING = "200-499"
+
+
+class Probe(NamedTuple):
+    """What to ask for, and which answer is a good one."""
+
+    path: str
+    status: str = WORKING
+    text: str | None = None
+
+    @property
+    def expected(self) -> str:
+        return f"{self.status} with {self.text!r}" if self.text else self.status
+
+    def is_met(self, status: int, body: bytes) -> bool:
+        codes = parse_codes(self.status, "status")
+        return fits(codes, status) and (self.text or "").encode() in body
 
 
 class Answer(NamedTuple):
+    probe: Probe
+    is_good: bool = False
     milliseconds: float = 0
     status: int | None = None
     headers: dict[str, str] = {}
@@ -25,51 +48,74 @@ class Answer(NamedTuple):
     error: str | None = None
 
     @property
-    def is_good(self) -> bool:
-        return self.status is not None and self.status < 400
-
-    @property
     def served_by(self) -> str:
         return self.headers.get("x-served-by", "unknown")
 
 
-def check_options(module: AnsibleModule) -> None:
-    for option in ("requests", "timeout"):
+def check_options(module: AnsibleModule, *options: str) -> None:
+    for option in options:
         if module.params[option] <= 0:
             module.fail_json(msg=f"{option} is {module.params[option]}, it must be more than 0")
 
 
-def ask(connection: HTTPConnection, path: str) -> Answer:
+def ask(connection: HTTPConnection, probe: Probe, headers: Mapping[str, str]) -> Answer:
     """One GET on a connection that is closed then. Time counts from where it begins to connect."""
     start = time.perf_counter()
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request("GET", probe.path, headers={**headers, "Connection": "close"})
         response = connection.getresponse()
         body = response.read()
-    except (OSError, HTTPException) as error:
-        return Answer(error=f"{type(error).__name__}: {error}")
+    # A header or a path that HTTP cannot carry is a ValueError.
+    except (OSError, HTTPException, ValueError) as error:
+        return unanswered(probe, error)
     finally:
         connection.close()
-    milliseconds = (time.perf_counter() - start) * 1000
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    text = body[:BODY_SHOWN].decode(errors="replace")
-    return Answer(milliseconds, response.status, headers, text)
+    return Answer(
+        probe,
+        is_good=probe.is_met(response.status, body),
+        milliseconds=(time.perf_counter() - start) * 1000,
+        status=response.status,
+        headers={name.lower(): value for name, value in response.getheaders()},
+        body=body[:BODY_SHOWN].decode(errors="replace"),
+    )
 
 
-def probe(
-    once: Callable[[], Answer],
+def unanswered(probe: Probe, error: Exception) -> Answer:
+    return Answer(probe, error=f"{type(error).__name__}: {error}")
+
+
+def ask_all(
+    once: Callable[[int], Answer],
     requests: int,
-    enough: Callable[[list[Answer]], bool] = lambda _answers: False,
+    stop_at_failure: bool = False,
+    concurrency: int = 1,
 ) -> list[Answer]:
-    """So many answers; fewer when these are enough, or three in a row were none at all."""
+    """Answers to requests of these numbers; fewer when three in a row were none at all."""
     answers: list[Answer] = []
-    while len(answers) < requests:
-        answers.append(once())
-        if enough(answers):
-            break
+    numbers = iter(range(requests))
+    lock = Lock()
+
+    def is_over() -> bool:
         last = answers[-GIVE_UP_AFTER:]
-        if len(last) == GIVE_UP_AFTER and all(answer.status is None for answer in last):
-            break
+        nobody = len(last) == GIVE_UP_AFTER and all(answer.status is None for answer in last)
+        return nobody or (stop_at_failure and not all(answer.is_good for answer in answers))
+
+    def work() -> None:
+        while True:
+            with lock:
+                number = None if is_over() else next(numbers, None)
+            if number is None:
+                return
+            answer = once(number)
+            with lock:
+                answers.append(answer)
+
+    if concurrency == 1:
+        work()
+    else:
+        with ThreadPoolExecutor(concurrency) as pool:
+            for worker in [pool.submit(work) for _number in range(concurrency)]:
+                worker.result()
     return answers
 
 
@@ -100,6 +146,7 @@ def summary(answers: list[Answer]) -> dict[str, Any]:
         },
         "releases": values(good, "x-release"),
         "p50_ms": median_ms(good),
+        "slowest_ms": round(max(answer.milliseconds for answer in good), 1) if good else None,
         "failed_by": dict(Counter(answer.served_by for answer in bad)),
         "failures": len(bad),
         "first_failure": shown(bad[0]) if bad else None,
@@ -108,6 +155,8 @@ def summary(answers: list[Answer]) -> dict[str, Any]:
 
 def shown(answer: Answer) -> dict[str, Any]:
     return {
+        "path": answer.probe.path,
+        "expected": answer.probe.expected,
         "status": answer.status,
         "headers": answer.headers,
         "body": answer.body,

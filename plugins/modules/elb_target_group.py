@@ -122,6 +122,9 @@ options:
     description:
       - Whether to wait until O(targets) are healthy, and those taken out have answered their last
         requests. Targets become healthy only when a listener uses the target group.
+      - It ends early, and with RV(unfit), when a target answers its health checks with another
+        status code than those wanted. Of a target that was there before, what was found out before
+        does not count - the verdict has to last for as long as a target needs to become healthy.
     type: bool
     default: false
   wait_timeout:
@@ -279,9 +282,17 @@ targets:
       description: The reason in words, or null.
       type: str
       sample: "Health checks failed with these codes: [502]"
+unfit:
+  description:
+    - Whether a target answers, but not with a status code that its health check wants. So it is up,
+      and to wait longer would not help.
+  returned: when O(wait=true) failed for that
+  type: bool
+  sample: true
 """
 
 import re
+import time
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -332,6 +343,7 @@ LIMITS = {
     "healthy_threshold": (2, 10),
     "unhealthy_threshold": (2, 10),
 }
+MISMATCH = "Target.ResponseCodeMismatch"
 Options = dict[str, Any]
 
 
@@ -464,12 +476,22 @@ def named(target: Options) -> str:
     return f"{target['id']}:{target['port']}"
 
 
-def complaints(answer: dict[str, Any]) -> str:
+def complaints(targets: list[Options]) -> str:
     """Why the wait for healthy targets was in vain."""
     return "; ".join(
         f"{named(target)} is {target['state']}, {target['reason']}: {target['description']}"
-        for target in registered(answer.get("TargetHealthDescriptions", []))
-        if target["state"] != "healthy"
+        for target in targets
+    )
+
+
+def misfit(name: str, check: Options, target: Options) -> str:
+    """What a target's answer is, and should be."""
+    description = target["description"] or ""
+    code = re.search(r"\[([\d, ]+)\]", description)
+    answer = code[1] if code else "another status code"
+    return (
+        f"{name}: GET {check['path']} of {named(target)} was answered with {answer}, and "
+        f"{check['matcher']} is wanted ({target['reason']}: {description})"
     )
 
 
@@ -567,7 +589,8 @@ class TargetGroup:
         if "tags" in options:
             self.set_tags(current["tags"], options["tags"])
         if "targets" in options:
-            self.set_targets(current["targets"], options["targets"])
+            check = current["health_check"] | options.get("health_check", {})
+            self.set_targets(current["targets"], options["targets"], check)
 
     def set_tags(self, current: dict[str, str], tags: dict[str, str]) -> None:
         changed, removed = compare_aws_tags(current, tags)
@@ -578,7 +601,7 @@ class TargetGroup:
             added = ansible_dict_to_boto3_tag_list(changed)
             self.ask("add_tags", "set tags of", Tags=added, **arns)
 
-    def set_targets(self, current: list[Options], targets: list[Options]) -> None:
+    def set_targets(self, current: list[Options], targets: list[Options], check: Options) -> None:
         """Nobody leaves before all the new ones can take over."""
         wait = self.api.module.params["wait"]
         if missing := [target for target in targets if target not in current]:
@@ -592,7 +615,7 @@ class TargetGroup:
                 **self.arn,
             )
         if wait and targets:
-            self.wait_healthy(targets)
+            self.wait_healthy(targets, missing, check)
         if leaving := [target for target in current if target not in targets]:
             names = ", ".join(map(named, leaving))
             self.ask(
@@ -606,15 +629,34 @@ class TargetGroup:
         if missing or leaving or wait:
             self.read_health()
 
-    def wait_healthy(self, targets: list[Options]) -> None:
-        self.api.wait(
-            "target_in_service",
-            f"see the targets of {self.name} healthy",
-            self.api.module.params["wait_timeout"],
-            explain=complaints,
-            Targets=api_targets(targets),
-            **self.arn,
-        )
+    def wait_healthy(self, targets: list[Options], new: list[Options], check: Options) -> None:
+        module = self.api.module
+        timeout = module.params["wait_timeout"]
+        start = time.monotonic()
+        # How long a target may still be called what it was before the health check was changed.
+        settling = check["interval"] * (check["healthy_threshold"] + 1)
+        while True:
+            answer = self.ask(
+                "describe_target_health",
+                "read the health of",
+                Targets=api_targets(targets),
+                **self.arn,
+            )
+            health = registered(answer["TargetHealthDescriptions"])
+            sick = [target for target in health if target["state"] != "healthy"]
+            if health and not sick:
+                return
+            waited = time.monotonic() - start
+            for target in sick:
+                is_new = {"id": target["id"], "port": target["port"]} in new
+                if target["reason"] == MISMATCH and (is_new or waited >= settling):
+                    module.fail_json(msg=misfit(self.name, check, target), unfit=True)
+            if waited >= timeout:
+                module.fail_json(
+                    msg=f"Could not see the targets of {self.name} healthy within {timeout} s "
+                    f"({complaints(sick)})"
+                )
+            time.sleep(0.5)
 
     def wait_drained(self) -> None:
         self.api.wait(

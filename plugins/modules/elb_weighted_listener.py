@@ -125,9 +125,11 @@ options:
     elements: dict
     suboptions:
       priority:
-        description: The rule of the lowest number that fits a request is taken, from 1 to 50000.
+        description:
+          - The rule of the lowest number that fits a request is taken, from 1 to 50000.
+          - A rule without one is known by its conditions. If a rule with the same headers, hosts
+            and paths is there, it keeps its priority; a new one gets the lowest that is free.
         type: int
-        required: true
       headers:
         description:
           - Patterns by name of header, one or a list of which one has to fit. C(*) and C(?) are
@@ -142,10 +144,9 @@ options:
         type: list
         elements: str
       target_groups:
-        description: Where such requests go.
+        description: Where such requests go. Needed unless O(rules[].state=absent).
         type: list
         elements: dict
-        required: true
         suboptions:
           target_group_arn:
             description: The target group, by ARN.
@@ -157,8 +158,15 @@ options:
             description: Share of these requests, from 0 to 999.
             type: int
             default: 1
+      state:
+        description:
+          - Whether the rule exists. With O(purge_rules=false), V(absent) removes single rules, by
+            O(rules[].priority), or by their conditions where that is not given.
+        type: str
+        choices: [present, absent]
+        default: present
   purge_rules:
-    description: Whether rules of priorities that O(rules) does not name are removed, if it is set.
+    description: Whether rules that O(rules) does not name are removed, if it is set.
     type: bool
     default: true
   stickiness_duration:
@@ -242,6 +250,29 @@ EXAMPLES = r"""
           x-canary: always
         target_groups:
           - target_group_name: demo-ec2-arm64
+
+- name: One more rule, of whatever priority is free; the others stay
+  multicompute.spin.elb_weighted_listener:
+    load_balancer_name: demo
+    port: 443
+    purge_target_groups: false
+    rules:
+      - headers:
+          x-tester: ann
+        target_groups:
+          - target_group_name: demo-ecs
+    purge_rules: false
+
+- name: Take that one away again
+  multicompute.spin.elb_weighted_listener:
+    load_balancer_name: demo
+    port: 443
+    purge_target_groups: false
+    rules:
+      - headers:
+          x-tester: ann
+        state: absent
+    purge_rules: false
 
 - name: Remove the listener
   multicompute.spin.elb_weighted_listener:
@@ -341,8 +372,10 @@ from ansible_collections.multicompute.spin.plugins.module_utils._listeners impor
     check_options,
     default_action,
     described_rules,
+    lowest_free,
     name_of,
     normalised,
+    priorities_of,
     rule_request,
     wanted,
     wanted_rules,
@@ -535,6 +568,8 @@ def identify_rules(api: Api, rules: list[dict[str, Any]]) -> list[dict[str, Any]
                 for group in rule["target_groups"]
             ]
         }
+        if rule["state"] == "present"
+        else rule
         for rule in rules
     ]
 
@@ -569,7 +604,6 @@ def set_rule(api: Api, listener_arn: str, rule_arn: str | None, rule: dict[str, 
         answer = api.call(
             "create_rule",
             doing,
-            # An earlier attempt, or another run, got through: it is set as wanted.
             missing=["PriorityInUse"],
             ListenerArn=listener_arn,
             Priority=rule["priority"],
@@ -577,8 +611,16 @@ def set_rule(api: Api, listener_arn: str, rule_arn: str | None, rule: dict[str, 
         )
         if answer:
             return
-        present = rules_of(api, listener_arn)
-        rule_arn = next(r["RuleArn"] for r in present if r["Priority"] == str(rule["priority"]))
+        # An earlier attempt, or another run, got through.
+        there = rules_of(api, listener_arn)
+        current = described_rules(there)
+        given = [one["priority"] for one in api.module.params["rules"]]
+        if rule["priority"] not in given and rule["priority"] not in priorities_of(rule, current):
+            # Somebody else's rule: it stays.
+            rule["priority"] = lowest_free(current)
+            set_rule(api, listener_arn, None, rule)
+            return
+        rule_arn = next(r["RuleArn"] for r in there if r["Priority"] == str(rule["priority"]))
     api.call("modify_rule", doing, RuleArn=rule_arn, **request)
 
 
@@ -590,8 +632,8 @@ def present(
     check_options(params)
     attached = list(as_weights(before.get("target_groups", [])))
     named, removed = identify(api, params["target_groups"], attached)
-    nothing = params["rules"] is None and not params["redirect"]
-    if not listener and params["target_groups"] and not named and nothing:
+    states = {option["state"] for option in [*params["target_groups"], *(params["rules"] or [])]}
+    if not listener and not params["redirect"] and states == {"absent"}:
         finish(module, {}, {}, listener={})  # only removals, from nothing
     after = wanted(params, before, named, removed)
     rules, new_rules = read_rules(api, listener), {}
@@ -679,18 +721,23 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "options": {
-                    "priority": {"type": "int", "required": True},
+                    "priority": {"type": "int"},
                     "headers": {"type": "dict"},
                     "hosts": {"type": "list", "elements": "str"},
                     "paths": {"type": "list", "elements": "str"},
                     "target_groups": {
                         "type": "list",
                         "elements": "dict",
-                        "required": True,
                         "options": {**named_group, "weight": {"type": "int", "default": 1}},
                         **one_name,
                     },
+                    "state": {
+                        "type": "str",
+                        "choices": ["present", "absent"],
+                        "default": "present",
+                    },
                 },
+                "required_if": [("state", "present", ["target_groups"])],
             },
             "purge_rules": {"type": "bool", "default": True},
             "stickiness_duration": {"type": "int"},

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: endpoint_probe_info
-short_description: Ask an endpoint several times who answers
+short_description: Ask an endpoint several times whether it answers well, and who does
 version_added: 1.0.0
 author:
   - The multicompute.spin authors (@multicompute)
 description:
-  - Sends GET requests to a URL, one after the other, each on a connection of its own, so that a
-    load balancer shares them out.
-  - Counts the answers by their header C(x-served-by), and collects C(x-release) and C(x-instance).
-  - An answer with a status of 400 or more is a failure, and so is none. The module itself does not
-    fail then. It gives up when three requests in a row got no answer.
+  - Sends GET requests to a URL, each on a connection of its own, so that a load balancer shares
+    them out.
+  - An answer that is not as O(probes) want it is a failure, and so is none. The module itself does
+    not fail then. It gives up when three requests in a row got no answer.
+  - Where answers have the headers C(x-served-by), C(x-release) and C(x-instance), it counts them by
+    these, too.
 attributes:
   check_mode:
     support: full
@@ -27,31 +28,42 @@ attributes:
     description: Changes nothing.
 options:
   url:
-    description: What to ask for.
+    description: What to ask for. With O(probes), their paths take the place of its path.
     type: str
     required: true
+  probes:
+    description:
+      - What to ask for, in turn, and which answer is a good one.
+      - Not set, it is the path of O(url), and every answer from 200 to 499 is a good one.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: What to ask for, beginning with V(/).
+        type: str
+        required: true
+      status:
+        description: The status codes wanted, for example V(200), V(200,302) or V(200-299).
+        type: str
+        default: 200-499
+      text:
+        description: What the body has to contain.
+        type: str
+  headers:
+    description: Headers that each request has.
+    type: dict
   requests:
     description: How many times.
     type: int
     default: 30
-  enough:
-    description:
-      - Ends before O(requests) when the named one has given so many good answers from the named
-        release, or when a request failed.
-    type: dict
-    suboptions:
-      served_by:
-        description: Who has to answer.
-        type: str
-        required: true
-      release:
-        description: From which release.
-        type: str
-        required: true
-      answers:
-        description: How many times.
-        type: int
-        default: 1
+  stop_at_failure:
+    description: Ends at the first answer that is not a good one.
+    type: bool
+    default: false
+  concurrency:
+    description: How many requests are on their way at the same time.
+    type: int
+    default: 1
   timeout:
     description: How many seconds each answer may take.
     type: float
@@ -68,6 +80,18 @@ EXAMPLES = r"""
     and groups.primitives | difference(probe.served_by.keys()) == []
   retries: 10
   delay: 1
+
+- name: Prove that this target group serves the shop, with a rule of the load balancer for it alone
+  multicompute.spin.endpoint_probe_info:
+    url: http://127.0.0.1:8080
+    headers:
+      x-canary: always
+    probes:
+      - {path: /, status: "200", text: Welcome}
+      - {path: /cart, status: "200,302"}
+    stop_at_failure: true
+  register: probe
+  failed_when: probe.failures > 0
 """
 
 RETURN = r"""
@@ -99,6 +123,11 @@ p50_ms:
   returned: success
   type: float
   sample: 3.2
+slowest_ms:
+  description: The longest time to a good answer in milliseconds, or null if there was none.
+  returned: success
+  type: float
+  sample: 9.7
 failed_by:
   description:
     - Requests that got no good answer, by the name of who sent the bad one, V(unknown) where the
@@ -115,50 +144,62 @@ first_failure:
   description: The first bad answer, or why there was none. Null if all were good.
   returned: success
   type: dict
-  sample: {status: 502, headers: {content-type: text/html}, body: Bad Gateway, error: null}
+  sample:
+    path: /
+    expected: 200 with 'Welcome'
+    status: 502
+    headers: {content-type: text/html}
+    body: Bad Gateway
+    error: null
 """
 
 from http.client import HTTPConnection, HTTPSConnection
-from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicompute.spin.plugins.module_utils._matcher import parse_codes
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
+    WORKING,
     Answer,
+    Probe,
     ask,
+    ask_all,
     check_options,
-    probe,
     summary,
 )
 
 CONNECTIONS = {"http": HTTPConnection, "https": HTTPSConnection}
 
 
-def is_enough(answers: list[Answer], enough: dict[str, Any] | None) -> bool:
-    if enough is None:
-        return False
-    wanted = [
-        answer
-        for answer in answers
-        if answer.served_by == enough["served_by"]
-        and answer.headers.get("x-release") == enough["release"]
-    ]
-    return not answers[-1].is_good or len(wanted) >= enough["answers"]
+def probes_of(module: AnsibleModule) -> list[Probe]:
+    probes = [Probe(**one) for one in module.params["probes"] or []]
+    for number, probe in enumerate(probes):
+        if not probe.path.startswith("/"):
+            module.fail_json(msg=f"probes[{number}].path is {probe.path!r}, it must begin with /")
+        try:
+            parse_codes(probe.status, f"probes[{number}].status")
+        except ValueError as error:
+            module.fail_json(msg=str(error))
+    return probes
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
-            "requests": {"type": "int", "default": 30},
-            "enough": {
-                "type": "dict",
+            "probes": {
+                "type": "list",
+                "elements": "dict",
                 "options": {
-                    "served_by": {"type": "str", "required": True},
-                    "release": {"type": "str", "required": True},
-                    "answers": {"type": "int", "default": 1},
+                    "path": {"type": "str", "required": True},
+                    "status": {"type": "str", "default": WORKING},
+                    "text": {"type": "str"},
                 },
             },
+            "headers": {"type": "dict"},
+            "requests": {"type": "int", "default": 30},
+            "stop_at_failure": {"type": "bool", "default": False},
+            "concurrency": {"type": "int", "default": 1},
             "timeout": {"type": "float", "default": 5.0},
         },
         supports_check_mode=True,
@@ -167,14 +208,17 @@ def main() -> None:
     url = urlsplit(params["url"])
     if url.scheme not in CONNECTIONS or not url.hostname:
         module.fail_json(msg=f"url is {params['url']!r}, it must be like http://host:port/path")
-    check_options(module)
+    check_options(module, "requests", "concurrency", "timeout")
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    probes = probes_of(module) or [Probe(path)]
+    headers = {name: str(value) for name, value in (params["headers"] or {}).items()}
     connect = CONNECTIONS[url.scheme]
-    answers = probe(
-        lambda: ask(connect(url.netloc, timeout=params["timeout"]), path),
-        params["requests"],
-        lambda answers: is_enough(answers, params["enough"]),
-    )
+
+    def once(number: int) -> Answer:
+        connection = connect(url.netloc, timeout=params["timeout"])
+        return ask(connection, probes[number % len(probes)], headers)
+
+    answers = ask_all(once, params["requests"], params["stop_at_failure"], params["concurrency"])
     module.exit_json(changed=False, url=params["url"], **summary(answers))
 
 

@@ -13,7 +13,8 @@ description:
   - Sends GET requests to the pods that are ready, one after the other and to each pod in turn, by
     the API server's port forwarding. So it needs no way into the cluster's network, and no network
     policy stands in its way.
-  - What it counts and returns is what M(multicompute.spin.endpoint_probe_info) does.
+  - What it counts and returns is what M(multicompute.spin.endpoint_probe_info) does. Every answer
+    from 200 to 499 is a good one.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 attributes:
@@ -93,6 +94,11 @@ p50_ms:
   returned: success
   type: float
   sample: 6.4
+slowest_ms:
+  description: The longest time to a good answer in milliseconds, or null if there was none.
+  returned: success
+  type: float
+  sample: 9.7
 failed_by:
   description: Requests that got no good answer, by the name of who sent the bad one, V(unknown) for
     none or those that do not say.
@@ -108,12 +114,16 @@ first_failure:
   description: The first bad answer, or why there was none. Null if all were good.
   returned: success
   type: dict
-  sample: {status: 502, headers: {content-type: text/html}, body: Bad Gateway, error: null}
+  sample:
+    path: /
+    expected: 200-499
+    status: 502
+    headers: {content-type: text/html}
+    body: Bad Gateway
+    error: null
 """
 
-from collections.abc import Iterator
 from http.client import HTTPConnection
-from itertools import cycle
 from typing import Any
 
 from ansible_collections.multicompute.spin.plugins.module_utils._kubernetes import (
@@ -123,10 +133,12 @@ from ansible_collections.multicompute.spin.plugins.module_utils._kubernetes impo
 )
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
     Answer,
+    Probe,
     ask,
+    ask_all,
     check_options,
-    probe,
     summary,
+    unanswered,
 )
 
 
@@ -143,16 +155,14 @@ class PodConnection(HTTPConnection):
         self.sock.settimeout(self.timeout)
 
 
-def ask_in_turn(
-    cluster: Cluster, pods: Iterator[Any], port: int, path: str, timeout: float
-) -> Answer:
-    connection = PodConnection(cluster, next(pods), port, timeout)
+def ask_pod(cluster: Cluster, pod: Any, port: int, probe: Probe, timeout: float) -> Answer:
+    connection = PodConnection(cluster, pod, port, timeout)
     try:
         # Not to be measured: it is the way to the API server and not to the app.
         connection.connect()
     except OSError as error:
-        return Answer(error=f"{type(error).__name__}: {error}")
-    return ask(connection, path)
+        return unanswered(probe, error)
+    return ask(connection, probe, {})
 
 
 def main() -> None:
@@ -167,17 +177,17 @@ def main() -> None:
         }
     )
     params = module.params
-    check_options(module)
+    check_options(module, "requests", "timeout")
+    probe = Probe(params["path"])
     with module.cluster() as cluster:
         ready = [
             pod
             for pod in cluster.pods(params["namespace"], params["label_selector"])
             if is_ready(pod)
         ]
-        in_turn = cycle(ready)
-        answers = probe(
-            lambda: ask_in_turn(
-                cluster, in_turn, params["port"], params["path"], params["timeout"]
+        answers = ask_all(
+            lambda number: ask_pod(
+                cluster, ready[number % len(ready)], params["port"], probe, params["timeout"]
             ),
             params["requests"] if ready else 0,
         )

@@ -250,9 +250,11 @@ def load_balancer(clients: Clients) -> Args:
 def listener_steps(prepared: Any) -> list[Args]:
     given = prepared or {}
 
+    groups = [{"target_group_name": "a"}]
+
     def rule(priority: int, group: str) -> Args:
-        groups = [{"target_group_name": group}]
-        return {"priority": priority, "paths": ["/x"], "target_groups": groups}
+        to = [{"target_group_name": group}]
+        return {"priority": priority, "paths": ["/x"], "target_groups": to}
 
     return [
         given
@@ -261,13 +263,13 @@ def listener_steps(prepared: Any) -> list[Args]:
                 {"target_group_name": "a", "weight": 1},
                 {"target_group_name": "b", "weight": 2},
             ],
-            "rules": [rule(1, "a"), rule(2, "a")],
+            "rules": [rule(1, "a"), rule(2, "a"), {"hosts": ["x"], "target_groups": groups}],
             "tags": {"project": "demo"},
         },
         given
         | {
             "target_groups": [{"target_group_name": "b", "weight": 3}],
-            "rules": [rule(2, "b"), rule(3, "b")],
+            "rules": [rule(2, "b"), rule(3, "b"), {"hosts": ["x"], "state": "absent"}],
             "tags": {"other": "demo"},
         },
         given | {"state": "absent"},

@@ -178,6 +178,7 @@ READERS = {
     wasm_release_info: lambda clients: {
         "bucket": "demo",
         "deployment": "demo",
+        "port": 80,
         "primitives": [
             {"name": "ec2", "kind": "instance"},
             {"name": "ecs", "kind": "service"},

@@ -252,26 +252,80 @@ def test_former_targets_serve_until_new_ones_are_healthy(elb: FakeAws) -> None:
     assert elb.params("DeregisterTargets")[0]["Targets"] == [{"Id": "i-old", "Port": 8000}]
 
 
-def test_a_target_that_stays_unhealthy_is_named_and_the_former_one_stays(elb: FakeAws) -> None:
-    sick = {
-        "Target": {"Id": "i-new", "Port": 8000},
-        "TargetHealth": {
-            "State": "unhealthy",
-            "Reason": "Target.ResponseCodeMismatch",
-            "Description": "Health checks failed with these codes: [502]",
-        },
+def sick(name: str, reason: str = "Target.ResponseCodeMismatch") -> dict[str, Any]:
+    """A target that fails its health checks."""
+    codes = "Health checks failed with these codes: [502]"
+    return {
+        "Target": {"Id": name, "Port": 8000},
+        "TargetHealth": {"State": "unhealthy", "Reason": reason, "Description": codes},
     }
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time goes on by sleeping alone."""
+    now = [0.0]
+    monkeypatch.setattr(elb_target_group.time, "monotonic", lambda: now[0])
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(elb_target_group.time, "sleep", sleep)
+    return now
+
+
+def test_a_target_that_stays_unhealthy_is_named_and_the_former_one_stays(
+    elb: FakeAws, clock: list[float]
+) -> None:
+    refusing = {"TargetHealthDescriptions": [sick("i-new", "Target.FailedHealthChecks")]}
+    elb.on("elbv2.DescribeTargetHealth", [health(("i-old", "healthy")), refusing])
+    args = ARGS | {"targets": [{"id": "i-new"}], "wait": True, "wait_timeout": 4}
+    result = run_module(elb_target_group, args)
+    assert result["msg"] == (
+        "Could not see the targets of demo healthy within 4 s (i-new:8000 is unhealthy, "
+        "Target.FailedHealthChecks: Health checks failed with these codes: [502])"
+    )
+    assert "unfit" not in result and clock == [4]
+    assert operations(elb) == ["RegisterTargets"]
+
+
+def test_the_wait_ends_when_a_new_target_answers_otherwise_than_wanted(
+    elb: FakeAws, clock: list[float]
+) -> None:
     elb.on(
         "elbv2.DescribeTargetHealth",
-        [health(("i-old", "healthy")), {"TargetHealthDescriptions": [sick]}],
+        [
+            health(("i-old", "healthy")),
+            health(("i-new", "initial")),
+            {"TargetHealthDescriptions": [sick("i-new")]},
+        ],
     )
-    args = ARGS | {"targets": [{"id": "i-new"}], "wait": True, "wait_timeout": 4}
-    message = run_module(elb_target_group, args)["msg"]
-    assert (
-        "Could not see the targets of demo healthy within 4 s (i-new:8000 is unhealthy, "
-        "Target.ResponseCodeMismatch: Health checks failed with these codes: [502])"
-    ) in message
-    assert operations(elb) == ["RegisterTargets"]
+    # The former check wanted something else: a new target was never asked for it.
+    check = {"path": "/healthz", "matcher": "200-299"}
+    args = ARGS | {"targets": [{"id": "i-new"}], "wait": True, "health_check": check}
+    result = run_module(elb_target_group, args)
+    assert result["failed"] and result["unfit"] is True
+    assert result["msg"] == (
+        "demo: GET /healthz of i-new:8000 was answered with 502, and 200-299 is wanted "
+        "(Target.ResponseCodeMismatch: Health checks failed with these codes: [502])"
+    )
+    assert clock == [0.5]
+    assert operations(elb) == ["ModifyTargetGroup", "RegisterTargets"]
+
+
+def test_what_was_found_out_before_the_check_was_changed_does_not_count(
+    elb: FakeAws, clock: list[float]
+) -> None:
+    before = {"TargetHealthDescriptions": [sick("i-old")]}
+    elb.on("elbv2.DescribeTargetHealth", [before] * 20 + [health(("i-old", "healthy"))])
+    check = {"path": "/healthz", "interval": 5, "timeout": 2, "healthy_threshold": 2}
+    args = ARGS | {"targets": [{"id": "i-old"}], "wait": True, "health_check": check}
+    assert run_module(elb_target_group, args)["changed"]
+    elb.on("elbv2.DescribeTargetHealth", before)
+    clock[0] = 0
+    result = run_module(elb_target_group, args)
+    assert result["unfit"] is True
+    assert clock == [15]
 
 
 def test_a_draining_target_is_registered_again(elb: FakeAws) -> None:

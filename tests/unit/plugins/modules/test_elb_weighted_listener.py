@@ -49,6 +49,7 @@ class FakeElb:
         self.listeners: dict[str, dict[str, Any]] = {}
         self.certificates: list[str] = []
         self.tags: dict[str, str] = {}
+        self.rules: dict[str, dict[str, Any]] = {}
         for operation in (
             "DescribeLoadBalancers",
             "DescribeListeners",
@@ -62,6 +63,10 @@ class FakeElb:
             "RemoveListenerCertificates",
             "AddTags",
             "RemoveTags",
+            "DescribeRules",
+            "CreateRule",
+            "ModifyRule",
+            "DeleteRule",
         ):
             aws.on(f"elbv2.{operation}", getattr(self, operation))
 
@@ -126,6 +131,28 @@ class FakeElb:
     def RemoveListenerCertificates(self, params: dict[str, Any]) -> Any:
         for entry in params["Certificates"]:
             self.certificates.remove(entry["CertificateArn"])
+        return {}
+
+    def DescribeRules(self, params: dict[str, Any]) -> Any:
+        default = {"Priority": "default", "IsDefault": True, "RuleArn": f"{LISTENER}/default"}
+        return {"Rules": [*self.rules.values(), default]}
+
+    def CreateRule(self, params: dict[str, Any]) -> Any:
+        number = str(params["Priority"])
+        if number in (rule["Priority"] for rule in self.rules.values()):
+            return AwsError("PriorityInUse", "in use")
+        arn = f"{LISTENER}/{len(self.rules)}"
+        shown = {key: copy.deepcopy(params[key]) for key in ("Conditions", "Actions")}
+        self.rules[arn] = {"RuleArn": arn, "Priority": number, "IsDefault": False, **shown}
+        return {"Rules": [self.rules[arn]]}
+
+    def ModifyRule(self, params: dict[str, Any]) -> Any:
+        rule = self.rules[params["RuleArn"]]
+        rule |= {key: copy.deepcopy(params[key]) for key in ("Conditions", "Actions")}
+        return {"Rules": [rule]}
+
+    def DeleteRule(self, params: dict[str, Any]) -> Any:
+        del self.rules[params["RuleArn"]]
         return {}
 
     def AddTags(self, params: dict[str, Any]) -> Any:
@@ -307,6 +334,106 @@ def test_a_redirect_is_kept_until_there_are_target_groups(elb: FakeElb) -> None:
     assert result["diff"]["after"]["default_action"] == "forward"
 
 
+# --- rules --------------------------------------------------------------------------------------
+
+
+def rule(header: str, group: str | None = "a", **options: Any) -> dict[str, Any]:
+    """Requests with this value of a header go to one target group."""
+    to = {} if group is None else {"target_groups": [{"target_group_name": group}]}
+    return {"headers": {"X-Proof": header}, **to, **options}
+
+
+def absent(header: str, **options: Any) -> dict[str, Any]:
+    return rule(header, None, state="absent", **options)
+
+
+def by_priority(elb: FakeElb) -> dict[int, tuple[str, str]]:
+    """Value of the header and target group of each rule."""
+    found = {}
+    for each in elb.rules.values():
+        (value,) = each["Conditions"][0]["HttpHeaderConfig"]["Values"]
+        (group,) = each["Actions"][0]["ForwardConfig"]["TargetGroups"]
+        found[int(each["Priority"])] = (value, group["TargetGroupArn"].split("/")[1])
+    return found
+
+
+KEEP = {"purge_target_groups": False, "purge_rules": False}
+# Options, and the rules after them.
+RULES: list[tuple[dict[str, Any], dict[int, tuple[str, str]]]] = [
+    ({"rules": [rule("one", priority=2), rule("two")]}, {1: ("two", "a"), 2: ("one", "a")}),
+    (
+        {"rules": [rule("three"), rule("one", "b")]} | KEEP,
+        {1: ("two", "a"), 2: ("one", "b"), 3: ("three", "a")},
+    ),
+    # By conditions, by priority, and where there is none.
+    (
+        {"rules": [absent("two"), {"priority": 3, "state": "absent"}, absent("x")]} | KEEP,
+        {2: ("one", "b")},
+    ),
+    # Whoever gives a priority gets it; the rule that was there is moved.
+    ({"rules": [rule("one"), rule("four", priority=2)]}, {1: ("one", "a"), 2: ("four", "a")}),
+    # A priority is free when its rule goes.
+    ({"rules": [rule("five"), rule("four", "b")]}, {1: ("five", "a"), 2: ("four", "b")}),
+    ({"rules": [absent("five"), rule("six")]} | KEEP, {1: ("six", "a"), 2: ("four", "b")}),
+]
+
+
+def test_rules_without_a_priority_are_known_by_their_conditions(elb: FakeElb, aws: FakeAws) -> None:
+    run(target_groups=groups(a=1))
+    for options, wanted_ones in RULES:
+        predicted = run(check=True, **options)
+        done = run(**options)
+        assert by_priority(elb) == wanted_ones, options
+        assert done["changed"]
+        assert predicted["diff"] == done["diff"]
+        assert [each["priority"] for each in done["listener"]["rules"]] == sorted(wanted_ones)
+        aws.calls.clear()
+        assert not run(**options)["changed"], options
+        assert not run(check=True, **options)["changed"], options
+        assert aws.writes() == []
+
+
+def test_the_target_group_of_an_absent_rule_may_be_gone(elb: FakeElb) -> None:
+    run(target_groups=groups(a=1), rules=[rule("one", "b")])
+    elb.groups = [A]
+    assert run(rules=[rule("one", "b", state="absent")], **KEEP)["changed"]
+    assert by_priority(elb) == {}
+
+
+def test_taking_off_rules_makes_no_listener(elb: FakeElb) -> None:
+    assert not run(rules=[absent("one")], **KEEP)["changed"]
+    assert not elb.listeners
+
+
+def test_a_rule_that_another_run_made_meanwhile_keeps_its_priority(
+    elb: FakeElb, aws: FakeAws
+) -> None:
+    run(target_groups=groups(a=1))
+    theirs = rule("theirs", "b")
+
+    def late(params: dict[str, Any]) -> Any:
+        aws.on("elbv2.CreateRule", elb.CreateRule)
+        run(rules=[theirs], **KEEP)
+        return elb.CreateRule(params)
+
+    aws.on("elbv2.CreateRule", late)
+    done = run(rules=[rule("ours")], **KEEP)
+    assert by_priority(elb) == {1: ("theirs", "b"), 2: ("ours", "a")}
+    assert [each["priority"] for each in done["listener"]["rules"]] == [2]
+
+
+def test_a_rule_whose_creation_got_no_answer_is_not_made_twice(elb: FakeElb, aws: FakeAws) -> None:
+    run(target_groups=groups(a=1))
+
+    def lost(params: dict[str, Any]) -> Any:
+        elb.CreateRule(params)
+        return elb.CreateRule(params)
+
+    aws.on("elbv2.CreateRule", lost)
+    run(rules=[rule("ours")], **KEEP)
+    assert by_priority(elb) == {1: ("ours", "a")}
+
+
 # --- names and placeholders ---------------------------------------------------------------------
 
 
@@ -385,6 +512,10 @@ def test_check_mode_before_anything_exists(elb: FakeElb, balancer: dict[str, str
         ),
         ({"protocol": "HTTPS"}, "needs certificates"),
         ({"certificates": ["arn:aws:acm:x:1:certificate/1"]}, "need protocol HTTPS"),
+        ({"rules": [rule("x", None)]}, "state is present but all of the following are missing"),
+        ({"rules": [rule("x", headers={})]}, "a rule without priority needs headers, hosts or"),
+        ({"rules": [absent("x", headers={})]}, "needs headers, hosts or paths, by which it is"),
+        ({"rules": [rule("x"), rule("x", "b")]}, "['x']}, 'hosts': [], 'paths': []} more than"),
         ({"stickiness_duration": 604801}, "must be 0 to 604800"),
         ({"load_balancer_name": "x"}, "load balancer x does not exist"),
         ({"load_balancer_arn": BALANCER + "x"}, "create the listener for port 80 of"),

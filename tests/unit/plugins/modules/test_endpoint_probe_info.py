@@ -24,6 +24,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/"
         self.requests: list[str] = []
         self.peers: set[int] = set()
+        self.headers: list[Any] = []
         self.reply: Callable[[int], Reply] = lambda number: (200, {}, 0)
 
 
@@ -33,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.peers.add(self.client_address[1])
+        self.server.headers.append(self.headers)
         self.server.requests.append(self.path)
         status, headers, delay = self.server.reply(len(self.server.requests) - 1)
         time.sleep(delay)
@@ -81,7 +83,7 @@ def test_counts_by_name_each_on_a_connection_of_its_own(server: Server) -> None:
     }
     assert result["served_by"]["ec2"]["instances"] == ["ec2-0", "ec2-1"]
     assert result["served_by"]["ec2"]["releases"] == result["releases"] == ["1.0.0"]
-    assert 0 < result["p50_ms"] < 1000
+    assert 0 < result["p50_ms"] <= result["slowest_ms"] < 1000
     assert (result["failures"], result["first_failure"]) == (0, None)
     assert set(server.requests) == {"/a?b=c"}
     assert len(server.peers) == 30
@@ -94,7 +96,69 @@ def test_the_first_failing_answer_is_shown(server: Server) -> None:
     assert result["first_failure"]["status"] == 503
     assert result["first_failure"]["headers"]["x-why"] == "down"
     assert result["first_failure"]["body"] == "body"
+    assert (result["first_failure"]["path"], result["first_failure"]["expected"]) == (
+        "/",
+        "200-499",
+    )
     assert result["served_by"]["unknown"]["requests"] == 1
+
+
+def test_any_answer_that_is_no_server_error_is_good_unless_a_probe_says_more(
+    server: Server,
+) -> None:
+    server.reply = lambda number: (404, {}, 0)
+    assert run(server.url, requests=2)["failures"] == 0
+    result = run(server.url, probes=[{"path": "/x", "status": "200,302"}], requests=2)
+    assert result["failures"] == 2
+    shown = {key: result["first_failure"][key] for key in ("path", "expected", "status")}
+    assert shown == {"path": "/x", "expected": "200,302", "status": 404}
+
+
+def test_probes_are_asked_in_turn_and_need_their_text(server: Server) -> None:
+    probes = [{"path": "/a"}, {"path": "/b", "text": "bod"}, {"path": "/c", "text": "Hello"}]
+    result = run(server.url + "unused", probes=probes, requests=6)
+    assert server.requests == ["/a", "/b", "/c"] * 2
+    assert result["failures"] == 2
+    shown = {key: result["first_failure"][key] for key in ("path", "expected", "status", "body")}
+    assert shown == {
+        "path": "/c",
+        "expected": "200-499 with 'Hello'",
+        "status": 200,
+        "body": "body",
+    }
+
+
+def test_each_request_has_the_headers(server: Server) -> None:
+    run(server.url, headers={"X-Proof": "abc", "x-number": 1}, requests=2)
+    assert [each["x-proof"] for each in server.headers] == ["abc", "abc"]
+    assert server.headers[0]["x-number"] == "1"
+
+
+def test_a_header_that_cannot_be_sent_is_told(server: Server) -> None:
+    result = run(server.url, headers={"x-proof": "a\nb"})
+    assert "Invalid header value" in result["first_failure"]["error"]
+    assert server.requests == []
+
+
+def test_the_end_at_the_first_failure(server: Server) -> None:
+    server.reply = lambda number: (500 if number == 2 else 200, {}, 0)
+    result = run(server.url, stop_at_failure=True)
+    assert (result["requests"], result["failures"]) == (3, 1)
+
+
+def test_requests_side_by_side(server: Server) -> None:
+    meeting = threading.Barrier(4, timeout=10)
+
+    def reply(_number: int) -> Reply:
+        meeting.wait()
+        return 200, {}, 0
+
+    server.reply = reply
+    result = run(server.url, requests=8, concurrency=4)
+    assert (result["requests"], result["failures"], len(server.requests)) == (8, 0, 8)
+    server.reply = lambda _number: (500, {}, 0)
+    few = run(server.url, requests=100, concurrency=4, stop_at_failure=True)
+    assert 1 <= few["failures"] <= 4
 
 
 def test_a_mixed_roll_shows_both_releases(server: Server) -> None:
@@ -108,7 +172,7 @@ def test_gives_up_where_nobody_answers() -> None:
         result = run(f"http://127.0.0.1:{unused.getsockname()[1]}/")
     assert result["requests"] == result["failures"] == 3
     assert "Connection refused" in result["first_failure"]["error"]
-    assert result["p50_ms"] is None
+    assert result["p50_ms"] is result["slowest_ms"] is None
     assert result["served_by"] == {}
 
 
@@ -144,6 +208,12 @@ def test_no_http_at_all() -> None:
         ({"url": "localhost:80"}, "it must be like http://host:port/path"),
         ({"url": "http://x/", "requests": 0}, "requests is 0"),
         ({"url": "http://x/", "timeout": -1}, "timeout is -1"),
+        ({"url": "http://x/", "concurrency": 0}, "concurrency is 0"),
+        ({"url": "http://x/", "probes": [{"path": "x"}]}, "probes[0].path is 'x', it must begin"),
+        (
+            {"url": "http://x/", "probes": [{"path": "/"}, {"path": "/", "status": "20x"}]},
+            "probes[1].status is '20x': give status codes from 200 to 499",
+        ),
         ({}, "missing required arguments: url"),
     ],
 )
