@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicompute.spin.plugins.module_utils._matcher import fits, parse_codes
+from ansible_collections.multicompute.spin.plugins.module_utils._matcher import matches
 
 GIVE_UP_AFTER = 3
 BODY_SHOWN = 500
@@ -34,8 +34,7 @@ class Probe(NamedTuple):
         return f"{self.status} with {self.text!r}" if self.text else self.status
 
     def is_met(self, status: int, body: bytes) -> bool:
-        codes = parse_codes(self.status, "status")
-        return fits(codes, status) and (self.text or "").encode() in body
+        return matches(self.status, status) and (self.text or "").encode() in body
 
 
 class Answer(NamedTuple):

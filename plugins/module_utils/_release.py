@@ -426,17 +426,18 @@ def _require(share: Path, state: dict[str, Any], version: str) -> None:
 def _missing(share: Path, state: dict[str, Any], manifest: Manifest) -> list[str]:
     """Files of the bundle that the share lacks or holds damaged.
 
-    app.wasm is what a version stands for and never changes. Precompiled files are derived from
-    it: those for another architecture or runtime may join later.
+    app.wasm and what is declared of it are what a version stands for and never change. Precompiled
+    files are derived from it: those for another architecture or runtime may join later.
     """
     version, files = manifest["version"], manifest["files"]
     present = state["releases"].get(version)
-    lasting = {"sha256": files[APP]["sha256"], "instance_reuse": manifest.get("instance_reuse")}
+    lasting = {"sha256": files[APP]["sha256"], **_declared(manifest)}
+    there = {**_declared(present), "sha256": present["sha256"]} if present else {}
     for fact, wanted in lasting.items():
-        if present and present["sha256"] and present.get(fact) != wanted:
+        if there.get("sha256") and there[fact] != wanted:
             raise ReleaseError(
-                f"release {version} exists on {share} with {fact} {present.get(fact)}, the bundle "
-                f"has {wanted}: a published version never changes, give it a new one"
+                f"release {version} exists on {share} with {fact} {_told(there[fact])}, the bundle "
+                f"has {_told(wanted)}: a published version never changes, give it a new one"
             )
     release = share / "releases" / version
     listed = present["files"] if present else {}
@@ -445,6 +446,19 @@ def _missing(share: Path, state: dict[str, Any], manifest: Manifest) -> list[str
         for name, entry in files.items()
         if listed.get(name) != entry["sha256"] or not _is_intact(release / name, entry["sha256"])
     ]
+
+
+def _declared(manifest: Manifest) -> dict[str, Any]:
+    """How a release is to be served and asked, which is as much part of it as its files."""
+    return {
+        "instance_reuse": manifest.get("instance_reuse", 1),
+        "health": manifest.get("health"),
+        "probes": manifest.get("probes"),
+    }
+
+
+def _told(fact: Any) -> str:
+    return fact if isinstance(fact, str) else json.dumps(fact)
 
 
 def _signed(manifest: Manifest, by: str | None) -> Manifest:

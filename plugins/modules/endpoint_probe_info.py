@@ -157,7 +157,7 @@ from http.client import HTTPConnection, HTTPSConnection
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicompute.spin.plugins.module_utils._matcher import parse_codes
+from ansible_collections.multicompute.spin.plugins.module_utils._matcher import parse
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
     WORKING,
     Answer,
@@ -177,9 +177,9 @@ def probes_of(module: AnsibleModule) -> list[Probe]:
         if not probe.path.startswith("/"):
             module.fail_json(msg=f"probes[{number}].path is {probe.path!r}, it must begin with /")
         try:
-            parse_codes(probe.status, f"probes[{number}].status")
+            parse(probe.status)
         except ValueError as error:
-            module.fail_json(msg=str(error))
+            module.fail_json(msg=f"probes[{number}].status is {probe.status!r}: {error}")
     return probes
 
 

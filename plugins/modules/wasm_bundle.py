@@ -34,6 +34,8 @@ options:
       - Directory that the component was built from. When git knows its exact state, the release
         carries the revision and its time, otherwise the time of the newest file.
       - Without it, the release carries the time of O(wasm).
+      - A crate says in C([package.metadata.multicompute]) of its C(Cargo.toml) what O(health_path),
+        O(health_codes), O(probes) and O(instance_reuse) are where they are not given.
     type: path
   toolchain:
     description: What the component was built with, for example C(rustc 1.85.1).
@@ -59,8 +61,37 @@ options:
     description:
       - How many requests wasmtime gives one instance of the component, at most; 1 for an app that
         must begin each request anew, or does not survive a second one.
-      - Without it, the server decides. Spin makes an instance for each request anyway.
+      - Without it, and without C(instance-reuse) in the crate, each request gets an instance of its
+        own. Spin makes one for each request anyway.
     type: int
+  health_path:
+    description:
+      - Path that is asked to learn whether the app is well. Without it, and without C(health-path)
+        in the crate, the runtime's default.
+    type: str
+  health_codes:
+    description:
+      - Status codes of an app that is well, as a load balancer's matcher has them, C(200),
+        C(200,302) or C(200-499). Without it, and without C(health-codes) in the crate, the
+        runtime's default.
+    type: str
+  probes:
+    description:
+      - What the release has to answer before it gets requests. Without it, and without C(probes) in
+        the crate, C(/) with any status below 500.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: Path, with a query if need be.
+        type: str
+        required: true
+      status:
+        description: Status codes of a good answer. Without it, any below 500.
+        type: str
+      text:
+        description: What the answer's body has to hold.
+        type: str
 attributes:
   check_mode:
     description:
@@ -111,6 +142,13 @@ wasm_sha256:
   returned: success
   type: str
   sample: 6b1b1cb1f6ee4d3a1d7f7e2a4cf4d8c2f9bb5a7a0f1c60f23d7d6c1d0c8b8f11
+declared:
+  description:
+    - What the release says of itself, the C(health), C(probes) and C(instance_reuse) of
+      C(release.json). What nobody declared is not there.
+  returned: success
+  type: dict
+  sample: {health: {path: /healthz}, instance_reuse: 128}
 release:
   description: Content of C(release.json).
   returned: success
@@ -128,6 +166,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicompute.spin.plugins.module_utils._declaration import (
+    KEYS,
+    declaration,
+    in_crate,
+    problems,
+)
 from ansible_collections.multicompute.spin.plugins.module_utils._release import (
     APP,
     MANIFEST,
@@ -266,14 +310,25 @@ def awaits_input(params: dict[str, Any]) -> bool:
     return not all(Path(path).exists() for path in made_before if path)
 
 
+def declared(params: dict[str, Any]) -> dict[str, Any]:
+    """What is given goes before what the crate says."""
+    given = {key: params[key] for key in KEYS if params[key] is not None}
+    if found := problems(given):
+        raise ReleaseError(" ".join(found))
+    try:
+        own = in_crate(Path(params["source"])) if params["source"] else {}
+    except ValueError as error:
+        raise ReleaseError(str(error)) from error
+    return declaration({**own, **given})
+
+
 def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
     params = module.params
     dest = Path(params["dest"])
     check_version(params["version"])
-    if params["instance_reuse"] is not None and params["instance_reuse"] < 1:
-        raise ReleaseError(f"instance_reuse is {params['instance_reuse']}: set 1 or more")
+    said = declared(params)
     if module.check_mode and awaits_input(params):
-        return report(True, params, UNKNOWN, UNKNOWN, current_release(dest), {})
+        return report(True, params, said, UNKNOWN, UNKNOWN, current_release(dest), {})
     sha256 = check_wasm(wasm, params["wasm_sha256"], params["runtimes"])
     version = wasmtime_version(module)
     wanted = {
@@ -283,18 +338,17 @@ def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
         "toolchain": params["toolchain"],
         "wasmtime": version,
         **origin(module, wasm),
+        **said,
     }
-    if params["instance_reuse"]:
-        wanted["instance_reuse"] = params["instance_reuse"]
     architectures = params["architectures"] if version else []
     names = {f"aot/wasmtime-{version}-{name}.cwasm": name for name in sorted(architectures)}
     current = current_release(dest)
     if same_input(current, wanted, list(names)):
-        return report(False, params, sha256, digest(dest), current, current)
+        return report(False, params, said, sha256, digest(dest), current, current)
     if module.check_mode:
         unknown = {name: {"sha256": UNKNOWN, "size": 0} for name in names}
         release = {**wanted, "files": {**wanted["files"], **unknown}}
-        return report(True, params, sha256, UNKNOWN, current, release)
+        return report(True, params, said, sha256, UNKNOWN, current, release)
     files = {APP: wasm}
     for name, architecture in names.items():
         files[name] = work / f"{architecture}.cwasm"
@@ -302,12 +356,13 @@ def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
     release = {**wanted, "files": {name: entry(path) for name, path in files.items()}}
     write_bundle(work / "bundle", files, release)
     module.atomic_move(str(work / "bundle"), str(dest))
-    return report(True, params, sha256, digest(dest), current, release)
+    return report(True, params, said, sha256, digest(dest), current, release)
 
 
 def report(
     changed: bool,
     params: dict[str, Any],
+    said: dict[str, Any],
     wasm_sha256: str,
     bundle_sha256: str,
     before: dict[str, Any],
@@ -318,6 +373,7 @@ def report(
         "bundle": params["dest"],
         "bundle_sha256": bundle_sha256,
         "wasm_sha256": wasm_sha256,
+        "declared": said,
         "release": after,
         "diff": {"before": before, "after": after},
     }
@@ -346,6 +402,17 @@ def main() -> None:
                 "default": [],
             },
             "instance_reuse": {"type": "int"},
+            "health_path": {"type": "str"},
+            "health_codes": {"type": "str"},
+            "probes": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "status": {"type": "str"},
+                    "text": {"type": "str"},
+                },
+            },
         },
         supports_check_mode=True,
     )

@@ -107,12 +107,15 @@ def wrong_text(value: str, shape: Shape, path: str) -> Iterator[str]:
 
 @cache
 def expression(pattern: str) -> re.Pattern[str]:
-    """The model's pattern as Python writes it: without classes of Unicode, with \\w- escaped."""
+    """The model's pattern as Python writes it: without classes of Unicode or surrogates, with
+    \\w- escaped.
+    """
     for theirs, ours in (
         (r"\p{L}", r"\w"),
         (r"\p{N}", r"\d"),
         (r"\p{Z}", r"\s"),
         (r"\w-", r"\w\-"),
+        (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF"),
     ):
         pattern = pattern.replace(theirs, ours)
     return re.compile(pattern)

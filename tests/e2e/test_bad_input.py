@@ -129,6 +129,18 @@ REFUSED = [
         {"primitives": {"instances": {"i": {"primitive_architecture": "arm64"}}}},
         "primitive_architecture of 'i' is 'arm64', and this machine is amd64: set amd64",
     ),
+    (
+        {
+            "app_health_path": "healthz",
+            "app_health_codes": "5xx",
+            "app_probes": [{"path": "/", "status": 99}],
+            "app_instance_reuse": -1,
+        },
+        "app_health_path is 'healthz': set a path that begins with /, such as /healthz, without "
+        "spaces.\napp_health_codes is '5xx': set status codes such as 200, 200,302 or 200-499, "
+        "within 200-499.\napp_probes[0].status is '99': set status codes such as 200, 200,302 or "
+        "200-499, within 100-599.\napp_instance_reuse is '-1': set a whole number, 1 or more.",
+    ),
     ({"canary": "gcp"}, f"canary names gcp, {STRANGER}"),
     (
         {
@@ -214,6 +226,12 @@ def test_inventory_is_refused(tmp_path: Path, change: dict[str, Any], message: s
             "primitives": {"instances": {"a": {"primitive_architecture": "arm64"}}},
         },
         {"without": "app_version", "load_balancer_port": "8081"},
+        {
+            "app_health_path": "/up",
+            "app_health_codes": 200,
+            "app_probes": [{"path": "/", "status": 401, "text": "log in"}],
+            "app_instance_reuse": 128,
+        },
         {"groups": {"machines": {"hosts": {"pi": {}}}}, "app_build_host": "pi"},
     ],
 )

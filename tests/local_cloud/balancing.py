@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
@@ -199,6 +200,23 @@ def balancer(api: Api, made: list[Target]) -> Iterator[Balancer]:
         yield result
     finally:
         result.delete()
+
+
+def metric(api: Api, name: str, statistic: str, behind: Balancer, group: str) -> float:
+    now = datetime.now(UTC)
+    answer = api.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/ApplicationELB",
+        MetricName=name,
+        Dimensions=[
+            {"Name": "LoadBalancer", "Value": behind.arn.split("loadbalancer/")[1]},
+            {"Name": "TargetGroup", "Value": group.split(":")[5]},
+        ],
+        StartTime=now - timedelta(minutes=10),
+        EndTime=now + timedelta(minutes=1),
+        Period=3600,
+        Statistics=[statistic],
+    )
+    return sum(point[statistic] for point in answer["Datapoints"])
 
 
 def upstream_request(api: Api, load_balancer: str, path: str = "/") -> tuple[int, bytes]:

@@ -12,13 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from .balancing import Balancer, Target, balancer, forward, targets, upstream_request
+from .balancing import Balancer, Target, balancer, forward, metric, targets, upstream_request
 from .conftest import Api, LocalCloud, answers, free_port, until
 
 
@@ -94,6 +93,60 @@ def test_a_rule_shares_by_its_own_weights(three: tuple) -> None:
     )
     assert behind.get("/canary/x")[2]["name"] == "c"
     assert Counter(behind.names(3)) == {"a": 1, "b": 1, "c": 1}
+
+
+PROOF = {"x-multicompute-proof": "6f1ed002"}
+
+
+def test_a_private_rule_leads_to_its_group_alone_which_is_checked_like_any_other(
+    local_cloud: LocalCloud,
+) -> None:
+    with targets("a", "b") as made, balancer(local_cloud, []) as behind:
+        public, private = behind.add_group(interval=1), behind.add_group(interval=1)
+        for group, target in zip((public, private), made, strict=True):
+            behind.elb.register_targets(TargetGroupArn=group, Targets=[target.registration])
+        behind.listen({public: 1})
+        time.sleep(1.5)
+        assert set(behind.states(private).values()) == {"unused"}
+        assert made[1].checks == []
+        ((header, value),) = PROOF.items()
+        condition = {"HttpHeaderName": header, "Values": [value]}
+        behind.elb.create_rule(
+            ListenerArn=behind.listener,
+            Priority=1,
+            Conditions=[
+                {"Field": "http-header", "HttpHeaderConfig": condition},
+                {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}},
+            ],
+            Actions=[forward({private: 1})],
+        )
+        assert set(behind.states(private).values()) <= {"initial", "healthy"}
+        behind.wait_healthy()
+        assert behind.names(3, path="/any/path?q=1", headers=PROOF) == ["b"] * 3
+        # Header names have no case.
+        assert behind.names(1, headers={header.upper(): value}) == ["b"]
+        assert behind.names(3) == ["a"] * 3
+        assert behind.names(1, headers={header: "other"}) == ["a"]
+        found = behind.elb.describe_target_groups(TargetGroupArns=[private])["TargetGroups"][0]
+        assert found["LoadBalancerArns"] == [behind.arn]
+        assert code_of(behind.elb.delete_target_group, TargetGroupArn=private) == "ResourceInUse"
+        # Its health counts as others' does.
+        made[1].health = 503
+        until(lambda: set(behind.states(private).values()) == {"unhealthy"})
+
+
+def test_a_private_rule_without_a_ready_target_is_a_503(three: tuple) -> None:
+    behind, _ = three
+    empty = behind.add_group()
+    condition = {"HttpHeaderName": "x-multicompute-proof", "Values": ["6f1ed002"]}
+    behind.elb.create_rule(
+        ListenerArn=behind.listener,
+        Priority=1,
+        Conditions=[{"Field": "http-header", "HttpHeaderConfig": condition}],
+        Actions=[forward({empty: 1})],
+    )
+    assert behind.get(headers=PROOF)[0] == 503
+    assert behind.get()[0] == 200
 
 
 def test_upstream_drops_forward_config(plain_ministack: Api) -> None:
@@ -542,23 +595,6 @@ def test_a_listener_to_an_unknown_group_is_refused(three: tuple) -> None:
 # Metrics
 
 
-def metric(api: Api, name: str, statistic: str, behind: Balancer, group: str) -> float:
-    now = datetime.now(UTC)
-    answer = api.client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/ApplicationELB",
-        MetricName=name,
-        Dimensions=[
-            {"Name": "LoadBalancer", "Value": behind.arn.split("loadbalancer/")[1]},
-            {"Name": "TargetGroup", "Value": group.split(":")[5]},
-        ],
-        StartTime=now - timedelta(minutes=10),
-        EndTime=now + timedelta(minutes=1),
-        Period=3600,
-        Statistics=[statistic],
-    )
-    return sum(point[statistic] for point in answer["Datapoints"])
-
-
 def test_requests_are_counted_per_target_group(three: tuple, local_cloud: LocalCloud) -> None:
     behind, _ = three
     behind.names(9)
@@ -566,10 +602,33 @@ def test_requests_are_counted_per_target_group(three: tuple, local_cloud: LocalC
     def counted(name: str) -> list[float]:
         return [metric(local_cloud, name, "Sum", behind, group) for group in behind.groups]
 
-    until(lambda: counted("RequestCount") == [3, 3, 3])
+    until(lambda: counted("RequestCount") == [3, 3, 3], 3)
     assert counted("HTTPCode_Target_2XX_Count") == [3, 3, 3]
     seconds = metric(local_cloud, "TargetResponseTime", "Average", behind, behind.groups[0])
     assert 0 < seconds < 1
+
+
+def test_connections_that_a_target_refuses_are_counted(local_cloud: LocalCloud) -> None:
+    with targets("a", "b") as made, balancer(local_cloud, []) as behind:
+        # Checked so rarely that it stays healthy.
+        for target in made:
+            group = behind.add_group(interval=300)
+            behind.elb.register_targets(TargetGroupArn=group, Targets=[target.registration])
+        behind.listen()
+        behind.wait_healthy()
+        made[1].close()
+        assert sorted(behind.get()[0] for _ in range(4)) == [200, 200, 502, 502]
+
+        def counted(name: str) -> list[float]:
+            return [metric(local_cloud, name, "Sum", behind, group) for group in behind.groups]
+
+        until(lambda: counted("TargetConnectionErrorCount") == [0, 2], 3)
+        assert counted("RequestCount") == [2, 2]
+        # A target that says something else than HTTP was connected to.
+        made[0].babble = True
+        assert [behind.get()[0] for _ in range(2)] == [502, 502]
+        until(lambda: counted("RequestCount") == [3, 3], 3)
+        assert counted("TargetConnectionErrorCount") == [0, 3]
 
 
 def test_upstream_counts_no_requests(plain_ministack: Api) -> None:

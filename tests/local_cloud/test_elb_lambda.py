@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from .balancing import Balancer, balancer, upstream_request
-from .conftest import Api, LocalCloud
+from .balancing import Balancer, balancer, metric, upstream_request
+from .conftest import Api, LocalCloud, until
 
 HANDLER = """
 import json
@@ -209,8 +209,10 @@ def test_upstream_sends_both_notations(plain_ministack: Api) -> None:
 
 
 def test_an_answer_that_is_no_response_is_a_502(local_cloud: LocalCloud) -> None:
-    with behind_balancer(local_cloud, "broken") as (behind, _, _arn):
+    with behind_balancer(local_cloud, "broken") as (behind, group, _arn):
         assert behind.get("/broken")[0] == 502
+        until(lambda: metric(local_cloud, "LambdaUserError", "Sum", behind, group) == 1, 3)
+        assert metric(local_cloud, "TargetConnectionErrorCount", "Sum", behind, group) == 0
 
 
 def test_a_function_is_not_checked_unless_asked(local_cloud: LocalCloud) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.multicompute.spin.plugins.modules import (
     ecr_repository,
+    ecs_scheduled_count,
     ecs_task_definition,
     efs_access_point,
     efs_file_system,
@@ -322,6 +323,32 @@ def count_lambda_targets(clients: Clients) -> dict[str, int]:
     return count_target_groups(clients) | {"statements": statements}
 
 
+def stopped_service(clients: Clients) -> None:
+    ecs = clients("ecs")
+    ecs.create_cluster(clusterName="scheduled")
+    container = {"name": "app", "image": "debian:trixie-slim"}
+    ecs.register_task_definition(family="scheduled", containerDefinitions=[container])
+    ecs.create_service(
+        cluster="scheduled", serviceName="app", taskDefinition="scheduled", desiredCount=0
+    )
+
+
+def scheduled_count_steps(prepared: Any) -> list[Args]:
+    service = {"cluster": "scheduled", "service": "app"}
+    return [
+        service | {"count": 1, "after": 3000},
+        service | {"count": 2, "after": 3000},
+        service | {"state": "absent"},
+    ]
+
+
+def count_scheduled(clients: Clients) -> dict[str, int]:
+    scaling = clients("application-autoscaling")
+    targets = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    actions = scaling.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"]
+    return {"targets": len(targets), "actions": len(actions)}
+
+
 SCENARIOS = [
     Scenario(efs_file_system, file_system_steps, count_efs, network),
     Scenario(efs_access_point, access_point_steps, count_efs, file_system),
@@ -329,6 +356,9 @@ SCENARIOS = [
     Scenario(elb_weighted_listener, listener_steps, count_listeners, load_balancer, local=True),
     Scenario(elb_lambda_target, lambda_target_steps, count_lambda_targets, function_and_group),
     Scenario(ecr_repository, repository_steps, count_repositories),
+    Scenario(
+        ecs_scheduled_count, scheduled_count_steps, count_scheduled, stopped_service, local=True
+    ),
     Scenario(ecs_task_definition, task_definition_steps, count_revisions),
     Scenario(lambda_container, container_function_steps, count_functions),
     Scenario(s3_bucket, bucket_steps, count_buckets, bucket_name),

@@ -59,6 +59,12 @@ def test_what_a_process_asks_for_is_recorded_and_checked(tmp_path: Path) -> None
             ".Tags[0].Key: 'aws:demo' does not match",
         ),
         (
+            "application-autoscaling",
+            "DescribeScheduledActions",
+            {"ServiceNamespace": "ecs", "ResourceId": "service/demo/a\0"},
+            ".ResourceId: 'service/demo/a\\x00' does not match",
+        ),
+        (
             "lambda",
             "CreateFunction",
             {

@@ -186,16 +186,37 @@ def test_version_with_another_digest_is_refused(share: Path, put: Callable[..., 
     assert snapshot(share) == before
 
 
-@pytest.mark.parametrize("reuse", [{}, {"instance_reuse": 2}])
-def test_a_version_keeps_how_often_an_instance_is_used(
-    share: Path, put: Callable[..., Any], reuse: dict[str, int]
+@pytest.mark.parametrize(
+    ("was", "wanted", "message"),
+    [
+        ({"instance_reuse": 8}, {}, "instance_reuse 8, the bundle has 1"),
+        ({}, {"instance_reuse": 2}, "instance_reuse 1, the bundle has 2"),
+        ({}, {"health": {"path": "/up"}}, 'health null, the bundle has {"path": "/up"}'),
+        ({"health": {"path": "/up"}}, {"health": {"codes": "200"}}, 'health {"path": "/up"}, the'),
+        ({"probes": [{"path": "/", "status": "200"}]}, {}, "probes .*, the bundle has null"),
+    ],
+)
+def test_a_version_keeps_what_is_declared_of_it(
+    share: Path,
+    put: Callable[..., Any],
+    was: dict[str, Any],
+    wanted: dict[str, Any],
+    message: str,
 ) -> None:
-    put("1.0.0", manifest={"instance_reuse": 1})
-    assert not put("1.0.0", manifest={"instance_reuse": 1})["changed"]
+    done = put("1.0.0", manifest=was)
+    # Whoever rolls it learns it from here.
+    assert done["releases"]["1.0.0"] | was == status(share)["releases"]["1.0.0"]
+    assert not put("1.0.0", manifest=was)["changed"]
     before = snapshot(share)
-    with pytest.raises(ReleaseError, match=r"1\.0\.0 exists .* with instance_reuse 1, the bundle"):
-        put("1.0.0", manifest=reuse)
+    with pytest.raises(ReleaseError, match=rf"1\.0\.0 exists .* with {message}") as refused:
+        put("1.0.0", manifest=wanted)
+    assert str(refused.value).endswith("a published version never changes, give it a new one")
     assert snapshot(share) == before
+
+
+def test_an_instance_per_request_is_the_same_said_or_not(put: Callable[..., Any]) -> None:
+    put("1.0.0")
+    assert not put("1.0.0", manifest={"instance_reuse": 1})["changed"]
 
 
 def test_same_app_built_at_another_time_is_the_same_release(put: Callable[..., Any]) -> None:

@@ -118,7 +118,72 @@ def test_a_release_carries_how_often_an_instance_is_used(args: dict[str, Any]) -
     # As runtime/serve, which has no parser of JSON, looks for it.
     assert b'\n  "instance_reuse": 1,\n' in members(args)["release.json"]
     refused = run_module(wasm_bundle, args | {"instance_reuse": 0})
-    assert "instance_reuse is 0: set 1 or more" in refused["msg"]
+    assert "instance_reuse is '0': set a whole number, 1 or more." in refused["msg"]
+
+
+def test_a_release_carries_how_it_is_asked(args: dict[str, Any]) -> None:
+    said = {
+        "health_path": "/healthz",
+        "health_codes": "200,302",
+        "probes": [{"path": "/"}, {"path": "/x", "status": 404, "text": "no"}],
+    }
+    declared = {
+        "health": {"path": "/healthz", "codes": "200,302"},
+        "probes": [
+            {"path": "/", "status": "200-499"},
+            {"path": "/x", "status": "404", "text": "no"},
+        ],
+    }
+    plain = run_module(wasm_bundle, args)
+    assert plain["declared"] == {} and not {"health", "probes"} & set(plain["release"])
+    predicted = run_module(wasm_bundle, args | said, check=True)
+    done = run_module(wasm_bundle, args | said)
+    assert predicted["changed"] and done["changed"]
+    assert predicted["declared"] == done["declared"] == declared
+    assert done["release"] | declared == done["release"]
+    assert json.loads(members(args)["release.json"]) == done["release"]
+    assert not run_module(wasm_bundle, args | said)["changed"]
+    for options, message in (
+        ({"health_path": "healthz"}, "health_path is 'healthz': set a path that begins with /"),
+        ({"health_codes": "500"}, "health_codes is '500': set status codes such as 200"),
+        ({"probes": [{"path": "x"}]}, "probes[0].path is 'x': set a path"),
+    ):
+        assert message in run_module(wasm_bundle, args | options)["msg"]
+
+
+def test_a_crate_says_it_in_its_own_folder(args: dict[str, Any]) -> None:
+    cargo = Path(args["source"]) / "Cargo.toml"
+    cargo.write_text(
+        '[package]\nname = "x"\n[package.metadata.multicompute]\ninstance-reuse = 7\n'
+        'health-path = "/healthz"\nprobes = [{path = "/x", status = "404"}]\n'
+    )
+    declared = {
+        "instance_reuse": 7,
+        "health": {"path": "/healthz"},
+        "probes": [{"path": "/x", "status": "404"}],
+    }
+    # Also where the component is built only later.
+    wasm = Path(args["wasm"])
+    content = wasm.read_bytes()
+    wasm.unlink()
+    assert run_module(wasm_bundle, args, check=True)["declared"] == declared
+    wasm.write_bytes(content)
+    # Nothing to compile with, nothing to try it with.
+    args["wasmtime"] = None
+    assert run_module(wasm_bundle, args)["declared"] == declared
+    # What is given goes before it, and the rest stays.
+    given = run_module(wasm_bundle, args | {"instance_reuse": 1, "health_codes": "204"})["declared"]
+    health = {"path": "/healthz", "codes": "204"}
+    assert given == declared | {"instance_reuse": 1, "health": health}
+
+    for wrong, message in (
+        ("instance-reuse = 0", "instance_reuse is '0': set a whole number, 1 or more."),
+        ('reuse = "often"', "reuse is not known"),
+        ("instance-reuse =", "Invalid value"),
+    ):
+        cargo.write_text(f"[package.metadata.multicompute]\n{wrong}\n")
+        refused = run_module(wasm_bundle, args)["msg"]
+        assert message in refused and "Cargo.toml" in refused
 
 
 def test_same_input_gives_the_same_bytes_and_is_not_compiled_again(

@@ -18,6 +18,7 @@ MODULES: tuple[str, ...] = (
     "ecs_containers",
     "ecs",
     "ecs_fargate",
+    "application_autoscaling",
     "lambda_containers",
     "lambda_functions",
     "ec2_machines",

@@ -20,13 +20,15 @@ from ministack.services import alb
 from . import elb_lambda
 from .elb_health import Target, Targets, attribute, scope_of
 from .elb_http import Headers, TargetFailed, Wire, connect, end_to_end, proxy
-from .elb_metrics import FLUSH_SECONDS, Metrics
+from .elb_metrics import Metrics
 from .elb_routing import Weighted, weights_of
 
 ADDRESS = "127.0.0.1"
 FOLLOW_SECONDS = 1
 HOST_COUNT_SECONDS = 60
 STOP_SECONDS = 5
+# LambdaInternalError counts what fails inside of AWS: nothing does here.
+USER_ERROR = "LambdaUserError"
 # Set by the load balancer, whatever the client says.
 FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port", b"x-amzn-trace-id")
 
@@ -58,15 +60,13 @@ class Balancer:
         asyncio.run_coroutine_threadsafe(self._close_all(), self._loop).result(STOP_SECONDS + 5)
 
     async def _keep_following(self) -> None:
-        flushed = counted = 0.0
+        counted = 0.0
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
                 await self._follow()
+                self._flush()
                 now = time.monotonic()
-                if now - flushed >= FLUSH_SECONDS:
-                    flushed = now
-                    self._flush()
                 if now - counted >= HOST_COUNT_SECONDS:
                     counted = now
                     self._count_hosts()
@@ -202,7 +202,9 @@ class Exchange:
             await self._forward(target)
         except TargetFailed as failure:
             logger.warning("target group %s: %s", self.group, failure)
-            self.balancer.metrics.refused(self.load_balancer, self.group, failure.status)
+            self.balancer.metrics.refused(
+                self.load_balancer, self.group, failure.status, failure.metric
+            )
             await respond_error(self.wire, failure.status)
         return None
 
@@ -254,7 +256,7 @@ class Exchange:
     async def _invoke(self, target: Target) -> int:
         body = await self.wire.body(elb_lambda.BODY_LIMIT)
         if body is None:
-            raise TargetFailed(413, "the request is too large for a function")
+            raise TargetFailed(413, "the request is too large for a function", USER_ERROR)
         name = "lambda.multi_value_headers.enabled"
         event = elb_lambda.event_of(
             target.group,
@@ -266,7 +268,7 @@ class Exchange:
         )
         answer = await elb_lambda.invoke(target.id, target.group, event)
         if answer is elb_lambda.BAD_GATEWAY:
-            raise TargetFailed(502, "the function failed")
+            raise TargetFailed(502, "the function failed", USER_ERROR)
         headers = [*answer.headers, ("server", "awselb/2.0")]
         await self.wire.respond(answer.status, headers, answer.body)
         return answer.status

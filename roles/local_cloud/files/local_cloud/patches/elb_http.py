@@ -10,6 +10,7 @@ import h11
 
 CHUNK = 65536
 CONNECT_SECONDS = 10
+CONNECTION_ERROR = "TargetConnectionErrorCount"
 # Of one connection, not of the message (RFC 9110, 7.6.1).
 HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"}
 
@@ -17,11 +18,12 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class TargetFailed(Exception):
-    """The target gave no answer; `status` is what the client gets."""
+    """The target gave no answer; `status` is what the client gets, `metric` what counts it."""
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, metric: str = "") -> None:
         super().__init__(f"{status}: {why}")
         self.status = status
+        self.metric = metric
 
 
 class Wire:
@@ -85,9 +87,9 @@ async def connect(address: str, port: int, idle_seconds: float) -> Wire:
         async with asyncio.timeout(CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(address, port)
     except TimeoutError:
-        raise TargetFailed(504, "no connection in time") from None
+        raise TargetFailed(504, "no connection in time", CONNECTION_ERROR) from None
     except OSError as error:
-        raise TargetFailed(502, f"no connection: {error}") from None
+        raise TargetFailed(502, f"no connection: {error}", CONNECTION_ERROR) from None
     return Wire(h11.CLIENT, reader, writer, idle_seconds)
 
 

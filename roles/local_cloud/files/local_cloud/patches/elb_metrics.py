@@ -1,4 +1,4 @@
-"""AWS/ApplicationELB metrics, summed up and handed to CloudWatch every few seconds."""
+"""AWS/ApplicationELB metrics, summed up and handed to CloudWatch every second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from ministack.services import cloudwatch
 
 NAMESPACE = "AWS/ApplicationELB"
-FLUSH_SECONDS = 5
 
 
 def full_name(arn: str) -> str:
@@ -40,8 +39,8 @@ class Metrics:
             sums.counts[f"HTTPCode_Target_{status // 100}XX_Count"] += 1
             sums.seconds[round(seconds, 3)] += 1
 
-    def refused(self, load_balancer: str, group: str | None, status: int) -> None:
-        """The load balancer itself answered with an error."""
+    def refused(self, load_balancer: str, group: str | None, status: int, cause: str) -> None:
+        """The load balancer itself answered with an error; `cause` is a metric of its own."""
         sums = self._sums[load_balancer, None]
         sums.counts["RequestCount"] += 1
         sums.counts[f"HTTPCode_ELB_{status // 100}XX_Count"] += 1
@@ -49,6 +48,9 @@ class Metrics:
             sums.counts[f"HTTPCode_ELB_{status}_Count"] += 1
         if group:
             self._sums[load_balancer, group].counts["RequestCount"] += 1
+        if cause:
+            for key in ((load_balancer, None), (load_balancer, group)):
+                self._sums[key].counts[cause] += 1
 
     def hosts(self, load_balancer: str, group: str, healthy: int, unhealthy: int) -> None:
         dimensions = _dimensions(load_balancer, group)
