@@ -31,6 +31,8 @@ OF_TARGET_GROUP = [
 ]
 # Of so many requests one may fail by what no release can help.
 TOLERATED = 0.01
+# Of fewer requests a few cold starts make the mean.
+ENOUGH = 100
 # So much longer an answer may always take.
 SLACK_MS = 5
 # By metric and statistic.
@@ -165,7 +167,7 @@ def against(release: Counts, before: Counts, former: Counts, slowdown: float | N
             f"{former_failures} of {former_requests}"
         )
     ms, former_ms = release["response_ms"], former["response_ms"]
-    if slowdown and ms and former_ms and ms > max(former_ms * slowdown, former_ms + SLACK_MS):
+    if slowdown and requests >= ENOUGH and ms and former_ms and ms > max(former_ms * slowdown, former_ms + SLACK_MS):
         return (
             f"an answer takes {ms} ms (mean), where the former release takes {former_ms} ms and "
             f"{slowdown:g} times that is the limit"

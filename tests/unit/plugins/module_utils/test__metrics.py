@@ -86,7 +86,7 @@ def test_the_oldest_minute_may_be_gone_from_the_second_look() -> None:
 def test_a_slow_release_is_one_where_that_is_looked_at(
     ms: float | None, former_ms: float | None, slowdown: float | None, is_slow: bool
 ) -> None:
-    found = against(counts(9, 0, ms), counts(0), counts(9, 0, former_ms), slowdown)
+    found = against(counts(100, 0, ms), counts(0), counts(9, 0, former_ms), slowdown)
     assert bool(found) is is_slow
 
 
