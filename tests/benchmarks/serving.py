@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests per second, latency and memory of what serves, and of the local cloud's balancer.
 
-The load comes from wrk on this machine: 16 connections, some seconds each, to containers only.
+The load comes from wrk on this machine: 16 connections, some seconds each, to containers only. Arguments name parts of it: runtimes, tuning, fresh, balancer.
 """
 
 from __future__ import annotations
@@ -174,17 +174,58 @@ def tuning(subjects: Subjects, share: Path) -> None:
     reuse = "--max-instance-reuse-count="
     no_pool = "-Opooling-allocator=n"
     small_pool = [f"-Opooling-total-{what}=64" for what in ("memories", "tables", "stacks")]
-    options = {
-        "as we start it": [f"{reuse}128", no_pool],
-        "reuse 16": [f"{reuse}16", no_pool],
-        "reuse 1024": [f"{reuse}1024", no_pool],
-        "reuse 1": [f"{reuse}1", no_pool],
-        "reuse 1, pool": [f"{reuse}1"],
-        "pool": [f"{reuse}128"],
-        "pool of 64": [f"{reuse}128", *small_pool],
-        "64 MiB per instance": [f"{reuse}128", no_pool, "-Wmax-memory-size=67108864"],
-        "16 requests at once": [f"{reuse}128", no_pool, "--max-concurrent-requests=16"],
-    }
+    compare(
+        subjects,
+        share,
+        {
+            "as we start it": [f"{reuse}128", no_pool],
+            "reuse 16": [f"{reuse}16", no_pool],
+            "reuse 1024": [f"{reuse}1024", no_pool],
+            "pool": [f"{reuse}128"],
+            "pool of 64": [f"{reuse}128", *small_pool],
+            "64 MiB per instance": [f"{reuse}128", no_pool, "-Wmax-memory-size=67108864"],
+            "16 requests at once": [f"{reuse}128", no_pool, "--max-concurrent-requests=16"],
+        },
+    )
+
+
+def fresh(subjects: Subjects, share: Path) -> None:
+    """An instance per request: what each option of runtime/serve gives."""
+    one = "--max-instance-reuse-count=1"
+    scan, table = "-Opooling-pagemap-scan=auto", "-Opooling-table-keep-resident=65536"
+    memory = "-Opooling-memory-keep-resident=262144"
+    servers = compare(
+        subjects,
+        share,
+        {
+            "128 requests per instance": [
+                "--max-instance-reuse-count=128",
+                "-Opooling-allocator=n",
+            ],
+            "without a pool": [one, "-Opooling-allocator=n"],
+            "wasmtime's pool": [one],
+            "written pages alone": [one, scan],
+            "256 KiB resident, the kernel can't tell": [
+                one,
+                "-Opooling-pagemap-scan=n",
+                memory,
+                table,
+            ],
+            "256 KiB resident": [one, scan, memory],
+            "tables as well: as we start it": [one, scan, memory, table],
+            "1 MiB resident": [one, scan, "-Opooling-memory-keep-resident=1048576", table],
+            "decommitted by 32": [one, scan, memory, table, "-Opooling-decommit-batch-size=32"],
+        },
+    )
+    cost = {server.name: server.costs for server in servers}
+    ours = cost["tables as well: as we start it"]
+    for name in ("128 requests per instance", "without a pool", "wasmtime's pool"):
+        pairs = [other / own for other, own in zip(cost[name], ours, strict=True)]
+        print(f"{name} : as we start it, CPU per request {median(pairs):.2f} : 1")
+    print()
+
+
+def compare(subjects: Subjects, share: Path, options: dict[str, list[str]]) -> list[Server]:
     precompiled = next((share / "current/aot").glob("*.cwasm")).name
     with ExitStack() as stack:
         servers = []
@@ -192,6 +233,7 @@ def tuning(subjects: Subjects, share: Path) -> None:
             entry = wasmtime(f"aot/{precompiled}", "--allow-precompiled", *given)
             servers.append(stack.enter_context(container(name, subjects, share, entry)))
         measure(servers)
+    return servers
 
 
 # --- the local cloud's balancer -------------------------------------------------------------------
@@ -274,9 +316,14 @@ def main() -> None:
     subjects = prepare()
     share, anonymous = subjects.share("serving"), subjects.share("anonymous", "anonymous")
     describe_machine()
-    runtimes(subjects, share, anonymous)
-    tuning(subjects, share)
-    balancer(subjects, share)
+    parts: dict[str, Callable[[], None]] = {
+        "runtimes": lambda: runtimes(subjects, share, anonymous),
+        "tuning": lambda: tuning(subjects, share),
+        "fresh": lambda: fresh(subjects, share),
+        "balancer": lambda: balancer(subjects, share),
+    }
+    for name in sys.argv[1:] or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

@@ -214,7 +214,6 @@ def python_app(site: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield {
         "app_wasm_url": f"http://127.0.0.1:{server.server_port}/app.wasm",
         "app_wasm_sha256": sha256((folder / "app.wasm").read_bytes()).hexdigest(),
-        "app_instance_reuse": 1,
     }
     server.shutdown()
 
