@@ -165,7 +165,6 @@ from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
     unanswered,
 )
 
-
 VERSION = "app.kubernetes.io/version"
 
 

@@ -127,8 +127,8 @@ def test_a_new_version_is_published_and_served(on_premises: OnPremises) -> None:
     predicted = on_premises.run("--check", "--diff")
     assert f"+APP_RELEASE={NEXT_VERSION}" in on_premises.output
     with load(8000, host=str(urlsplit(on_premises.url).hostname)) as asked:
-        # The bundle, over and away again; the share, twice; the new server's settings, start and boot; the proxy's file
-        # and reload; the former server's stop and settings.
+        # The bundle, over and away again; the share, twice; the new server's settings, start and
+        # boot; the proxy's file and reload; the former server's stop and settings.
         assert on_premises.run() == 11, on_premises.output
     # A bundle that is not built yet is not copied in a prediction, and none is removed.
     assert predicted in (9, 10)
