@@ -37,6 +37,7 @@ class Load:
 
     port: int
     host: str = "127.0.0.1"
+    path: str = "/"
     answers: list[Answer] = field(default_factory=list)
 
     @property
@@ -51,7 +52,7 @@ class Load:
         sent = time.monotonic()
         connection = HTTPConnection(self.host, self.port, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", self.path)
             response = connection.getresponse()
             response.read()
             name, release = (response.getheader(h, "") for h in ("x-served-by", "x-release"))
@@ -64,9 +65,11 @@ class Load:
 
 
 @contextmanager
-def load(port: int, per_second: int = 50, host: str = "127.0.0.1") -> Iterator[Load]:
+def load(
+    port: int, per_second: int = 50, host: str = "127.0.0.1", path: str = "/"
+) -> Iterator[Load]:
     """Load while the body runs; all requests have ended when it is left."""
-    made, over = Load(port, host), threading.Event()
+    made, over = Load(port, host, path), threading.Event()
 
     def send() -> None:
         with ThreadPoolExecutor(WORKERS) as workers:

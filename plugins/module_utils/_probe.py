@@ -14,12 +14,23 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicompute.spin.plugins.module_utils._matcher import matches
+from ansible_collections.multicompute.spin.plugins.module_utils._matcher import matches, parse
 
 GIVE_UP_AFTER = 3
 BODY_SHOWN = 500
 # What any app answers that works: no page is wrong as long as its server is right.
 WORKING = "200-499"
+
+# A module's option.
+PROBES = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "path": {"type": "str", "required": True},
+        "status": {"type": "str", "default": WORKING},
+        "text": {"type": "str"},
+    },
+}
 
 
 class Probe(NamedTuple):
@@ -55,6 +66,18 @@ def check_options(module: AnsibleModule, *options: str) -> None:
     for option in options:
         if module.params[option] <= 0:
             module.fail_json(msg=f"{option} is {module.params[option]}, it must be more than 0")
+
+
+def probes_of(module: AnsibleModule) -> list[Probe]:
+    probes = [Probe(**one) for one in module.params["probes"] or []]
+    for number, probe in enumerate(probes):
+        if not probe.path.startswith("/"):
+            module.fail_json(msg=f"probes[{number}].path is {probe.path!r}, it must begin with /")
+        try:
+            parse(probe.status)
+        except ValueError as error:
+            module.fail_json(msg=f"probes[{number}].status is {probe.status!r}: {error}")
+    return probes
 
 
 def ask(connection: HTTPConnection, probe: Probe, headers: Mapping[str, str]) -> Answer:

@@ -157,45 +157,25 @@ from http.client import HTTPConnection, HTTPSConnection
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicompute.spin.plugins.module_utils._matcher import parse
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
-    WORKING,
+    PROBES,
     Answer,
     Probe,
     ask,
     ask_all,
     check_options,
+    probes_of,
     summary,
 )
 
 CONNECTIONS = {"http": HTTPConnection, "https": HTTPSConnection}
 
 
-def probes_of(module: AnsibleModule) -> list[Probe]:
-    probes = [Probe(**one) for one in module.params["probes"] or []]
-    for number, probe in enumerate(probes):
-        if not probe.path.startswith("/"):
-            module.fail_json(msg=f"probes[{number}].path is {probe.path!r}, it must begin with /")
-        try:
-            parse(probe.status)
-        except ValueError as error:
-            module.fail_json(msg=f"probes[{number}].status is {probe.status!r}: {error}")
-    return probes
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
-            "probes": {
-                "type": "list",
-                "elements": "dict",
-                "options": {
-                    "path": {"type": "str", "required": True},
-                    "status": {"type": "str", "default": WORKING},
-                    "text": {"type": "str"},
-                },
-            },
+            "probes": PROBES,
             "headers": {"type": "dict"},
             "requests": {"type": "int", "default": 30},
             "stop_at_failure": {"type": "bool", "default": False},

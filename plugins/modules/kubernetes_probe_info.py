@@ -13,8 +13,8 @@ description:
   - Sends GET requests to the pods that are ready, one after the other and to each pod in turn, by
     the API server's port forwarding. So it needs no way into the cluster's network, and no network
     policy stands in its way.
-  - What it counts and returns is what M(multicompute.spin.endpoint_probe_info) does. Every answer
-    from 200 to 499 is a good one.
+  - What it counts and returns is what M(multicompute.spin.endpoint_probe_info) does, and beside
+    that which releases the pods are of.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 attributes:
@@ -40,12 +40,26 @@ options:
     description: The port that they listen on.
     type: int
     default: 8000
-  path:
-    description: What to ask for.
-    type: str
-    default: /
+  probes:
+    description:
+      - What to ask for, in turn, and which answer is a good one. Each pod is asked for all of it.
+      - Not set, it is V(/), and every answer from 200 to 499 is a good one.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: What to ask for, beginning with V(/).
+        type: str
+        required: true
+      status:
+        description: The status codes wanted, for example V(200), V(200,302) or V(200-299).
+        type: str
+        default: 200-499
+      text:
+        description: What the body has to contain.
+        type: str
   requests:
-    description: How many times.
+    description: How many times, or once for each pod and probe, whichever is more.
     type: int
     default: 10
   timeout:
@@ -72,6 +86,14 @@ pods:
   type: list
   elements: str
   sample: [multicompute-6d5f9c7b8-abcde]
+versions:
+  description:
+    - What the pods that were asked say in their label C(app.kubernetes.io/version), with the plus
+      sign of a version that has one. So it is known of an app that does not say it itself.
+  returned: success
+  type: list
+  elements: str
+  sample: [1.0.0]
 requests:
   description: How many requests were sent.
   returned: success
@@ -132,14 +154,18 @@ from ansible_collections.multicompute.spin.plugins.module_utils._kubernetes impo
     is_ready,
 )
 from ansible_collections.multicompute.spin.plugins.module_utils._probe import (
+    PROBES,
     Answer,
     Probe,
     ask,
     ask_all,
     check_options,
+    probes_of,
     summary,
     unanswered,
 )
+
+VERSION = "app.kubernetes.io/version"
 
 
 class PodConnection(HTTPConnection):
@@ -155,7 +181,12 @@ class PodConnection(HTTPConnection):
         self.sock.settimeout(self.timeout)
 
 
-def ask_pod(cluster: Cluster, pod: Any, port: int, probe: Probe, timeout: float) -> Answer:
+def version_of(pod: Any) -> str:
+    # A label takes no plus sign.
+    return str((pod.metadata.labels or {}).get(VERSION, "").replace("_", "+"))
+
+
+def ask_pod(cluster: Cluster, pod: Any, probe: Probe, port: int, timeout: float) -> Answer:
     connection = PodConnection(cluster, pod, port, timeout)
     try:
         # Not to be measured: it is the way to the API server and not to the app.
@@ -171,27 +202,33 @@ def main() -> None:
             "namespace": {"type": "str", "required": True},
             "label_selector": {"type": "str", "required": True},
             "port": {"type": "int", "default": 8000},
-            "path": {"type": "str", "default": "/"},
+            "probes": PROBES,
             "requests": {"type": "int", "default": 10},
             "timeout": {"type": "float", "default": 5.0},
         }
     )
     params = module.params
     check_options(module, "requests", "timeout")
-    probe = Probe(params["path"])
+    probes = probes_of(module) or [Probe("/")]
     with module.cluster() as cluster:
         ready = [
             pod
             for pod in cluster.pods(params["namespace"], params["label_selector"])
             if is_ready(pod)
         ]
+        turns = [(pod, probe) for probe in probes for pod in ready]
         answers = ask_all(
             lambda number: ask_pod(
-                cluster, ready[number % len(ready)], params["port"], probe, params["timeout"]
+                cluster, *turns[number % len(turns)], params["port"], params["timeout"]
             ),
-            params["requests"] if ready else 0,
+            max(params["requests"], len(turns)) if ready else 0,
         )
-    module.exit_json(changed=False, pods=[pod.metadata.name for pod in ready], **summary(answers))
+    module.exit_json(
+        changed=False,
+        pods=[pod.metadata.name for pod in ready],
+        versions=sorted({version for pod in ready if (version := version_of(pod))}),
+        **summary(answers),
+    )
 
 
 if __name__ == "__main__":

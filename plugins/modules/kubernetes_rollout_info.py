@@ -13,7 +13,7 @@ description:
   - Waits until all pods of a Deployment are of its newest template and available.
   - Ends early where waiting is in vain, which M(kubernetes.core.k8s_info) with its option C(wait)
     does not notice - a pod's image cannot be had, its process ends again and again, its volume
-    cannot be mounted, or pods are not admitted.
+    cannot be mounted, its probe gets a bad answer again and again, or pods are not admitted.
   - The module itself does not fail then. It says which pods failed, why, and what they logged.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
@@ -111,6 +111,8 @@ HOPELESS = {
 }
 # A mount may fail once or twice while a server or a driver comes up: some fifteen seconds.
 MOUNT_ATTEMPTS = 5
+# A server that comes up may answer its first probes with an error.
+PROBE_ATTEMPTS = 10
 
 
 class Failure(NamedTuple):
@@ -171,6 +173,14 @@ def mount_failure(cluster: Cluster, pod: Any) -> Failure | None:
     return None
 
 
+def probe_failure(cluster: Cluster, pod: Any, statuses: list[Any]) -> Failure | None:
+    for event in cluster.warnings(pod):
+        if event.reason == "Unhealthy" and "statuscode" in event.message:
+            hopeless = (event.count or 1) >= PROBE_ATTEMPTS
+            return Failure(pod, statuses[0].name, event.reason, event.message, hopeless=hopeless)
+    return None
+
+
 def pod_failures(cluster: Cluster, pod: Any) -> Iterator[Failure]:
     if is_ready(pod) or pod.metadata.deletion_timestamp:
         return
@@ -182,6 +192,8 @@ def pod_failures(cluster: Cluster, pod: Any) -> Iterator[Failure]:
     failures = [container_failure(pod, status) for status in statuses]
     if all(status.state.waiting for status in statuses) and not any(failures):
         failures.append(mount_failure(cluster, pod))
+    if any(status.state.running for status in statuses) and not any(failures):
+        failures.append(probe_failure(cluster, pod, statuses))
     yield from (failure for failure in failures if failure)
 
 

@@ -48,8 +48,8 @@ SYSTEMD: dict[str, Any] = {
     "detach": True,
 }
 
-# A machine as it comes: no runtime, unit or user; but, as Amazon Linux, curl and a mount helper. And with HAProxy, for
-# a package is nothing that the role takes away.
+# A machine as it comes: no runtime, unit or user; but, as Amazon Linux, curl and a mount helper.
+# And with HAProxy, for a package is nothing that the role takes away.
 PLAIN = """
 FROM multicompute/test-instance
 RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends curl haproxy \

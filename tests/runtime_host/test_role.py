@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ..load import load
 from .conftest import (
     ACCESS_POINT,
     FILE_SYSTEM,
@@ -25,22 +27,27 @@ from .conftest import (
     until,
 )
 
-# In place of Spin, which no package registry has: answers with what it was called with.
+# In place of Spin, which no package registry has: answers with what it was called with. A release
+# may be a broken one.
 SPIN = """#!/usr/bin/python3
-import http.server, json, os, sys
+import http.server, json, os, sys, time
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         manifest = open(sys.argv[sys.argv.index("--from") + 1] + "/spin.toml").read()
         said = {"arguments": sys.argv[1:], "environment": dict(os.environ), "manifest": manifest}
         said["version"] = "VERSION"
-        self.send_response(200)
+        release, = [word[8:] for word in sys.argv if word.startswith("RELEASE=")]
+        time.sleep(2 if self.path == "/slow" else 0)
+        is_well = "broken" not in release or self.path == "/.well-known/spin/health"
+        self.send_response(200 if is_well else 500)
+        self.send_header("x-release", release)
         self.end_headers()
         self.wfile.write(json.dumps(said).encode())
 
 address, port = os.environ["SPIN_HTTP_LISTEN_ADDR"].split(":")
 try:
-    http.server.HTTPServer((address, int(port)), Handler).serve_forever()
+    http.server.ThreadingHTTPServer((address, int(port)), Handler).serve_forever()
 except KeyboardInterrupt:
     pass
 """
@@ -163,7 +170,9 @@ def test_it_serves_from_a_mounted_share(converge: Converge, before: set[str]) ->
     assert answer.headers["x-instance"] == host.run("uname -n").stdout.strip()
     assert "ro" in host.mount_point("/mnt/app").options
     assert host.process.get(comm="wasmtime").user == "multicompute"
-    assert host.service("multicompute").is_enabled
+    for unit in ("multicompute@8001", "multicompute-proxy"):
+        assert host.service(unit).is_enabled
+    assert host.service("haproxy").is_running, "somebody else's goes on"
 
 
 def test_a_stand_in_for_spin_takes_over_on_a_local_directory(
@@ -182,16 +191,63 @@ def test_a_stand_in_for_spin_takes_over_on_a_local_directory(
 
     host = machine.host
     assert not host.mount_point("/mnt/app").exists, "the share that is not used any more is let go"
-    machine.run("systemctl", "stop", "multicompute")
-    assert host.run("systemctl show -P Result multicompute").stdout.strip() == "success"
-    machine.run("systemctl", "start", "multicompute")
+    machine.run("systemctl", "stop", "multicompute@8002")
+    assert host.run("systemctl show -P Result multicompute@8002").stdout.strip() == "success"
+    # Whoever asks meanwhile waits: the proxy knows that a server may come back.
+    with load(8000, per_second=5, host=address(machine)) as asked:
+        machine.run("systemctl", "start", "multicompute@8002")
+    assert asked.failures == []
+
+
+def address(machine: Machine) -> str:
+    machine.container.reload()
+    return str(machine.container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+
+
+def test_a_release_takes_over_and_a_broken_one_does_not(
+    converge: Converge, spin: Archive, release: Release
+) -> None:
+    for version in ("0.1.0", "0.1.1-broken"):
+        shutil.copytree(release.directory, release.directory.with_name(version))
+    variables = serve_with_spin(spin)
+    host = address(converge.machine)
+    # One under way at any time.
+    with load(8000, host=host) as asked, load(8000, per_second=2, host=host, path="/slow") as slow:
+        converge(**variables, runtime_host_release="0.1.0")
+    assert asked.failures == slow.failures == []
+    assert set(asked.releases()) == set(slow.releases()) == {VERSION, "0.1.0"}
+
+    with load(8000, host=host) as asked:
+        converge(fails=True, **variables, runtime_host_release="0.1.1-broken")
+    said = " ".join(converge.output.split())
+    assert "/ answered 500, wanted is 200-499. If that is well, set app_probes." in said
+    assert "serve: release 0.1.1-broken with spin on 127.0.0.1:" in said, "its log"
+    assert asked.failures == []
+    assert set(asked.releases()) == {"0.1.0"}
+    assert converge(**variables, runtime_host_release="0.1.0") == 0, converge.output
+
+
+def test_what_an_interrupted_run_left_goes(converge: Converge, spin: Archive) -> None:
+    machine, variables = converge.machine, serve_with_spin(spin)
+    folder = "/etc/multicompute"
+    (settings,) = machine.run("sh", "-c", f"ls {folder}/8*.env").split()
+    led = Path(settings).stem
+    idle = {"8001": "8002", "8002": "8001"}[led]
+    machine.run("sh", "-c", f"sed s/{led}/{idle}/ {settings} >{folder}/{idle}.env")
+    machine.run("systemctl", "start", f"multicompute@{idle}")
+    with load(8000, host=address(machine)) as asked:
+        # The proxy may lead to either: reloaded, it leads to the one of its file.
+        assert converge(**variables, runtime_host_release="0.1.0") == 3, converge.output
+    assert asked.failures == []
+    assert machine.run("sh", "-c", f"ls {folder}/8*.env").split() == [settings]
+    assert not machine.host.service(f"multicompute@{idle}").is_running
 
 
 def starts(machine: Machine) -> int:
     """How often the server was started."""
     machine.run("journalctl", "--sync")
-    journal = machine.run("journalctl", "--no-pager", "--output=cat", "--unit=multicompute")
-    return journal.count("Started multicompute.service")
+    journal = machine.run("journalctl", "--no-pager", "--output=cat", "--unit=multicompute@*")
+    return journal.count("Started multicompute@")
 
 
 def says(machine: Machine, version: str) -> bool:
@@ -199,14 +255,17 @@ def says(machine: Machine, version: str) -> bool:
     return answer is not None and json.loads(answer.body)["version"] == version
 
 
-def test_an_upgrade_and_a_downgrade_of_a_stand_in_for_spin_restart_the_server_once(
+def test_an_upgrade_and_a_downgrade_of_a_stand_in_for_spin_are_another_server(
     converge: Converge, spin: Archive, newer_spin: Archive
 ) -> None:
     machine = converge.machine
     for archive, version in ((newer_spin, "3.5.1"), (spin, "3.5.0")):
         before = starts(machine)
-        # The runtime, and the server's restart.
-        assert converge(**serve_with_spin(archive)) == 2, converge.output
+        # The runtime; the new server's settings, start and boot; the proxy's file and reload; the
+        # former server's stop and settings.
+        with load(8000, host=address(machine)) as asked:
+            assert converge(**serve_with_spin(archive)) == 8, converge.output
+        assert asked.failures == []
         until(partial(says, machine, version), what=version)
         assert starts(machine) == before + 1
 
@@ -319,7 +378,8 @@ def test_spin_is_for_processors_that_have_what_it_needs(
         ({"distribution": "Slackware"}, "supported are Debian 12 and 13"),
         ({"architecture": "armv7l"}, "on x86_64 and aarch64"),
         ({"user": "pi"}, "entered as pi, and the role needs root: set ansible_become"),
-        ({"runtime_host_listen": "0.0.0.0:80"}, "a port from 1024 to 65535"),
+        ({"runtime_host_listen": "0.0.0.0:80"}, "a port from 1024 to 65533"),
+        ({"runtime_host_listen": "0.0.0.0:65534"}, "the servers behind it take the next two"),
         ({"runtime_host_listen": "8000"}, "must be <address>:<port>"),
         ({"runtime_host_share_type": "nfs"}, "runtime_host_share_source must be set"),
         (

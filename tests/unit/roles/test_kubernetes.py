@@ -169,7 +169,7 @@ def test_pods_only_read_the_share(rendered: dict[str, Objects], cluster: str) ->
 
 
 SPIN_HEALTH = "/.well-known/spin/health"
-# Of what the release says, which path the cluster may ask. It takes 200 to 399 for well, whatever the app says.
+# Which path the cluster may ask of what the release says: it takes 200 to 399 for well, no more.
 CHECKED = {"health-path": "/healthz", "health-codes": "/", "health-login": None, "any-app": None}
 
 
