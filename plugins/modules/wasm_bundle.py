@@ -63,6 +63,9 @@ options:
         must begin each request anew, or does not survive a second one.
       - Without it, and without C(instance-reuse) in the crate, each request gets an instance of its
         own. Spin makes one for each request anyway.
+      - With O(wasmtime), more than 1 is tried when the bundle is made, by 200 requests for the
+        paths of O(probes) to one instance. A component that answers a later one worse than the
+        first is refused.
     type: int
   health_path:
     description:
@@ -158,6 +161,7 @@ release:
 
 import io
 import json
+import platform
 import re
 import tarfile
 import tempfile
@@ -166,7 +170,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicompute.spin.plugins.module_utils import _trial
 from ansible_collections.multicompute.spin.plugins.module_utils._declaration import (
+    CARGO,
     KEYS,
     declaration,
     in_crate,
@@ -353,10 +359,38 @@ def bundle(module: AnsibleModule, wasm: Path, work: Path) -> dict[str, Any]:
     for name, architecture in names.items():
         files[name] = work / f"{architecture}.cwasm"
         precompile(module, wasm, architecture, files[name])
+    try_reuse(module, said, wasm, files, work)
     release = {**wanted, "files": {name: entry(path) for name, path in files.items()}}
     write_bundle(work / "bundle", files, release)
     module.atomic_move(str(work / "bundle"), str(dest))
     return report(True, params, said, sha256, digest(dest), current, release)
+
+
+def try_reuse(
+    module: AnsibleModule,
+    said: dict[str, Any],
+    wasm: Path,
+    files: dict[str, Path],
+    work: Path,
+) -> None:
+    """An app that does not survive a second request must not be served so. Where there is no
+    wasmtime it is not either: Spin makes an instance for each request."""
+    reuse = said.get("instance_reuse", 1)
+    if reuse == 1 or not module.params["wasmtime"]:
+        return
+    own = [
+        path for name, path in files.items() if name.endswith(f"-{machine_architecture()}.cwasm")
+    ]
+    program = ["--allow-precompiled", str(own[0])] if own else [str(wasm)]
+    paths = [probe["path"] for probe in said.get("probes", [])] or ["/"]
+    if bad := _trial.complaint(module.params["wasmtime"], program, reuse, paths, work / "log"):
+        given = module.params["instance_reuse"]
+        name = "app_instance_reuse" if given else f"instance-reuse in {CARGO}"
+        raise ReleaseError(f"{name} is {reuse}, and {bad}: set 1, an instance per request")
+
+
+def machine_architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
 
 
 def report(

@@ -32,7 +32,7 @@ from .compute import (
     share,
     unique,
 )
-from .conftest import CHECKOUT, Api, LocalCloud, answers, until
+from .conftest import CHECKOUT, REGION, Api, LocalCloud, answers, until
 
 PROBE = "multicompute/test-ec2-probe"
 USER_DATA = "#cloud-config\nwrite_files: [{path: /hello, content: hi}]\n"
@@ -364,6 +364,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *runtime.glob("*.service"),
         runtime / "follow-tags",
         runtime / "serve",
+        runtime / "ship-journal",
     ]:
         shutil.copy(source, context)
     (context / "wasmtime").write_text("#!/bin/sh\n")
@@ -371,6 +372,41 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     engine().images.build(path=str(context), tag=tag, rm=True)
     yield tag
     engine().images.remove(tag, force=True)
+
+
+def test_a_machine_signs_with_its_role_and_logs(machines: Machines, system: str) -> None:
+    whole = Machines(machines.api, system, machines.share)
+    logs, group = machines.api.client("logs"), unique("/instance")
+    user_data = f"""#cloud-config
+write_files:
+  - path: /etc/multicompute/journal.env
+    content: |
+      AWS_DEFAULT_REGION={REGION}
+      LOG_GROUP={group}
+runcmd:
+  - [systemctl, start, --no-block, multicompute-journal.service, multicompute-tags.service]
+"""
+    profile = whole.profile()
+    id_ = whole.running(UserData=user_data, IamInstanceProfile=profile)["InstanceId"]
+    container = container_of(id_)
+    # The group comes later than what is to be written to it.
+    journal = ["journalctl", "--no-pager", "--unit=multicompute-journal"]
+    refused = "The specified log group does not exist"
+    until(lambda: refused in container.exec_run(journal).output.decode(), 60, refused)
+    logs.create_log_group(logGroupName=group)
+
+    def messages() -> list[str]:
+        (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"] or [None]
+        if not stream:
+            return []
+        assert stream["logStreamName"] == id_
+        found = logs.get_log_events(logGroupName=group, logStreamName=id_, startFromHead=True)
+        return [event["message"] for event in found["events"]]
+
+    told = until(messages, 30, "the journal")
+    # follow-tags, for the instance has no tags in its metadata.
+    assert any(line.startswith("multicompute-tags: follow-tags: ") for line in told), told
+    whole.terminate(id_)
 
 
 def test_user_data_is_run_by_the_images_own_cloud_init(machines: Machines, system: str) -> None:

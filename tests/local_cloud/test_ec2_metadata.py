@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -85,7 +86,27 @@ def test_each_instance_reads_its_own_id_and_tags(machines: Machines) -> None:
     # Where systemd runs, its services find the service by this.
     settings = container_of(first).exec_run(["cat", "/etc/systemd/system.conf.d/local-cloud.conf"])
     assert b"\nDefaultEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT=http://" in settings.output
+    assert b" AWS_ENDPOINT_URL=http://" in settings.output
     for id_ in (first, second):
+        machines.terminate(id_)
+
+
+def test_an_instance_with_a_profile_gets_its_roles_credentials(machines: Machines) -> None:
+    with_role, without = (
+        machines.running(**options)["InstanceId"]
+        for options in ({"IamInstanceProfile": machines.profile()}, {})
+    )
+    item = "meta-data/iam/security-credentials"
+    status, (name,) = ask(with_role, f"{item}/")
+    assert status == 200
+    status, lines = ask(with_role, f"{item}/{name}")
+    credentials = json.loads("\n".join(lines))
+    assert (status, credentials["Code"]) == (200, "Success")
+    assert credentials.keys() >= {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"}
+    assert ask(with_role, f"{item}/other")[0] == 404
+    assert ask(with_role, item, lifetime=0)[0] == 401
+    assert ask(without, f"{item}/")[0] == 404
+    for id_ in (with_role, without):
         machines.terminate(id_)
 
 

@@ -305,6 +305,7 @@ def instance_image(
         *units,
         RUNTIME / "serve",
         RUNTIME / "follow-tags",
+        RUNTIME / "ship-journal",
         release.wasmtime,
     ]:
         shutil.copy(source, context)

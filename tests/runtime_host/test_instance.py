@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
@@ -43,7 +44,9 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         defaults = {
             "role_path": str(CHECKOUT / "roles/instance"),
             "instance_baked": True,
+            "deployment_name": "test",
             "deployment_release": VERSION,
+            "aws_region": "eu-central-1",
             "instance_file_system_id": FILE_SYSTEM,
             "instance_access_point_id": ACCESS_POINT,
             "instance_runtime": "wasmtime",
@@ -62,20 +65,73 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return render
 
 
+@dataclass
+class Aws:
+    """What instances ask of AWS: their tags and credentials, and to take what they log."""
+
+    tags: dict[str, str] = field(default_factory=lambda: {"multicompute:8000": VERSION})
+    streams: set[str] = field(default_factory=set)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    largest: int = 0
+    refuses: bool = False
+    url: str = ""
+
+    def metadata(self, path: str) -> str:
+        item = path.removeprefix("/latest/meta-data/")
+        if item.startswith("iam/security-credentials"):
+            name = item.removeprefix("iam/security-credentials").strip("/")
+            return json.dumps(CREDENTIALS) if name else "instance"
+        name = item.removeprefix("tags/instance").strip("/")
+        return self.tags.get(name, "") if name else "\n".join(self.tags)
+
+    def logs(self, operation: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        assert request["logGroupName"] == "/test/localhost"
+        stream = request["logStreamName"]
+        if self.refuses:
+            return 400, {"__type": "AccessDeniedException", "message": "not yet"}
+        if operation == "CreateLogStream":
+            self.streams.add(stream)
+        elif stream not in self.streams:
+            return 400, {"__type": "ResourceNotFoundException"}
+        else:
+            self.events += request["logEvents"]
+            self.largest = max(self.largest, len(request["logEvents"]))
+        return 200, {}
+
+    @property
+    def messages(self) -> list[str]:
+        return [event["message"] for event in self.events]
+
+
+CREDENTIALS = {
+    "Code": "Success",
+    "AccessKeyId": "test",
+    "SecretAccessKey": "test",
+    "Token": "test",
+    "Expiration": "2999-01-01T00:00:00Z",
+}
+
+
 @pytest.fixture(scope="module")
-def tags(engine: docker.DockerClient) -> Iterator[dict[str, str]]:
-    """Tags of every instance, as a metadata service of the test's own tells them at `url`."""
-    told = {"multicompute:8000": VERSION}
+def aws(engine: docker.DockerClient) -> Iterator[Aws]:
+    cloud = Aws()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
-            name = self.path.removeprefix("/latest/meta-data/tags/instance").strip("/")
-            text = told.get(name, "") if name else "\n".join(key for key in told if key != "url")
-            self.send_response(200)
+        def answer(self, status: int, text: str) -> None:
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(text.encode())
 
+        def do_GET(self) -> None:  # noqa: N802
+            self.answer(200, cloud.metadata(self.path))
+
         do_PUT = do_GET  # noqa: N815 - any token is good
+
+        def do_POST(self) -> None:  # noqa: N802
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            operation = self.headers["x-amz-target"].partition(".")[2]
+            status, answer = cloud.logs(operation, body)
+            self.answer(status, json.dumps(answer))
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -83,8 +139,8 @@ def tags(engine: docker.DockerClient) -> Iterator[dict[str, str]]:
     bridge = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
     server = ThreadingHTTPServer((str(next(ip_network(bridge).hosts())), 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    told["url"] = "http://{}:{}".format(*server.server_address)
-    yield told
+    cloud.url = "http://{}:{}".format(*server.server_address)
+    yield cloud
     server.shutdown()
 
 
@@ -92,12 +148,12 @@ def tags(engine: docker.DockerClient) -> Iterator[dict[str, str]]:
 def launch(
     boot: Callable[..., Machine],
     release: Release,
-    tags: dict[str, str],
+    aws: Aws,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Machine]:
     environment = tmp_path_factory.mktemp("systemd") / "local-cloud.conf"
-    variable = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={tags['url']}"
-    environment.write_text(f"[Manager]\nDefaultEnvironment={variable}\n")
+    variables = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={aws.url} AWS_ENDPOINT_URL={aws.url}"
+    environment.write_text(f"[Manager]\nDefaultEnvironment={variables}\n")
     settings = "/etc/systemd/system.conf.d/local-cloud.conf"
 
     def start(image: str, seed: Path, attached: Path = release.attached) -> Machine:
@@ -214,19 +270,99 @@ def test_a_stop_is_clean_and_a_start_serves_again(instance: Machine) -> None:
     assert "ro" in instance.host.mount_point("/mnt/app").options
 
 
-def test_a_release_comes_up_beside_the_one_that_serves(
-    instance: Machine, tags: dict[str, str]
-) -> None:
+def test_a_release_comes_up_beside_the_one_that_serves(instance: Machine, aws: Aws) -> None:
     def listening() -> set[str]:
         sockets = instance.host.socket.get_listening_sockets()
         return {port for port in ("8000", "8001") if f"tcp://0.0.0.0:{port}" in sockets}
 
-    tags["multicompute:8001"] = VERSION
+    aws.tags["multicompute:8001"] = VERSION
     until(lambda: listening() == {"8000", "8001"}, what="two servers")
     assert instance.ask() is not None
-    del tags["multicompute:8001"]
+    del aws.tags["multicompute:8001"]
     until(lambda: listening() == {"8000"}, what="one server")
     assert "Result=success" in instance.run("systemctl", "show", "multicompute@8001.service")
+
+
+# Its log
+
+
+def journal(machine: Machine) -> list[str]:
+    """What is to be sent of the machine's journal, in its order."""
+    fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,OBJECT_SYSTEMD_UNIT"
+    text = machine.run("journalctl", "--no-pager", "--all", "--output=json", fields)
+    lines = []
+    for entry in map(json.loads, text.splitlines()):
+        names = [entry.get(key, "") for key in ("_SYSTEMD_UNIT", "UNIT", "OBJECT_SYSTEMD_UNIT")]
+        for name in names:
+            if name.startswith("multicompute") and "journal" not in name:
+                lines.append(f"{name.removesuffix('.service')}: {entry['MESSAGE']}".rstrip())
+                break
+    return lines
+
+
+def test_what_its_units_log_arrives_in_its_log_stream(instance: Machine, aws: Aws) -> None:
+    until(lambda: any("Serving HTTP" in line for line in aws.messages), 10, "the server's line")
+    assert aws.streams == {INSTANCE_ID}
+    assert any(line.startswith("multicompute@8000: Serving HTTP") for line in aws.messages)
+    assert any(line.startswith("multicompute-tags: follow-tags: ") for line in aws.messages)
+    # What systemd says of a unit is told, too.
+    assert any("multicompute@8000: Started multicompute@8000" in line for line in aws.messages)
+    exposure = instance.run(
+        "systemd-analyze", "security", "--no-pager", "multicompute-journal.service"
+    )
+    level = float(exposure.split("multicompute-journal.service:")[1].split()[0])
+    assert level < 2.0, exposure
+
+
+def test_nothing_is_lost_or_repeated_by_its_restart_its_machines_or_an_absence_of_aws(
+    instance: Machine, aws: Aws
+) -> None:
+    def everything() -> bool:
+        return aws.messages == journal(instance)
+
+    until(everything, 10, "what was logged so far")
+    instance.run("systemctl", "restart", "multicompute-journal.service")
+    instance.run("systemctl", "restart", "multicompute@8000.service")
+    until(everything, 15, "what was logged after a restart")
+
+    aws.refuses = True
+    before = len(aws.messages)
+    instance.run("systemctl", "restart", "multicompute@8000.service")
+    time.sleep(3)
+    instance.run("systemctl", "restart", "multicompute-journal.service")
+    assert len(aws.messages) == before
+    aws.refuses = False
+    until(everything, 30, "what was logged while AWS refused it")
+
+    # The end of a machine is told before it ends.
+    before = len(aws.messages)
+    instance.container.stop(timeout=20)
+    assert any("Stopped multicompute@8000" in line for line in aws.messages[before:])
+    instance.container.start()
+    instance.answer()
+    until(everything, 30, "what was logged after a boot")
+
+
+def test_a_flood_arrives_whole_and_hurts_nobody(instance: Machine, aws: Aws) -> None:
+    unit = "multicompute@8009.service"
+    flood = f"/run/systemd/system/{unit}.d/flood.conf"
+    script = f"yes {'x' * 520} | head --lines=9900"
+    setting = f"[Service]\nExecStart=\nExecStart=/bin/sh -c '{script}'\nRestart=no\nWatchdogSec=0"
+    instance.run("install", "-D", "/dev/null", flood)
+    instance.run("sh", "-c", f'printf "%b\n" "$0" >{flood}', setting.replace("\n", "\\n"))
+    instance.run("systemctl", "daemon-reload")
+    before = len(aws.events)
+    instance.run("systemctl", "start", unit)
+    assert instance.answer().body == "Hello, Fermyon"
+    until(lambda: aws.messages[before:].count(f"multicompute@8009: {'x' * 520}") == 9900, 60)
+    until(lambda: aws.messages == journal(instance), 10, "no more and no less")
+    shown = instance.run(
+        "systemctl", "show", "--property=NRestarts,MemoryPeak", "multicompute-journal.service"
+    )
+    values = dict(line.split("=") for line in shown.split())
+    print(f"peak of memory: {int(values['MemoryPeak']) / 2**20:.0f} MB, {aws.largest} at once")
+    assert values["NRestarts"] == "0"
+    assert int(values["MemoryPeak"]) < 112 * 2**20
 
 
 def test_a_share_that_comes_late_is_mounted(
@@ -299,8 +435,8 @@ def test_user_data_of_a_plain_image_is_small_and_carries_the_very_files(user_dat
     assert len(text) < 16 * 1024, "EC2's limit"
     files = {Path(file["path"]).name: file for file in yaml.safe_load(text)["write_files"]}
     assert files["app.env"]["content"].splitlines()[-1] == "APP_INSTANCE_REUSE=1"
-    programs = ("serve", "follow-tags")
-    units = ("multicompute@.service", "multicompute-share.service", "multicompute-tags.service")
+    programs = ("serve", "follow-tags", "ship-journal")
+    units = [f"multicompute{name}.service" for name in ("@", "-journal", "-share", "-tags")]
     for name in (*programs, *units):
         assert files[name]["encoding"] == "gz+b64"
         content = gzip.decompress(base64.b64decode(files[name]["content"]))

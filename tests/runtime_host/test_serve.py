@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import time
@@ -185,22 +186,39 @@ def test_wasmtime_gets_identity_address_and_reuse(serve: Any, share: Path) -> No
         assert f"argument {argument}\n" in output
 
 
-@pytest.mark.parametrize(("reuse", "pooling"), [("1", "y"), ("128", "n")])
+@pytest.mark.parametrize(("reuse", "pooling"), [("1", []), ("128", ["pooling-allocator=n"])])
 def test_only_instances_of_one_request_come_from_a_pool(
-    serve: Any, share: Path, reuse: str, pooling: str
+    serve: Any, share: Path, reuse: str, pooling: list[str]
 ) -> None:
+    """Where there is room for it: wasmtime sees to that by itself, if it is not told."""
     activate(share)
     output, _ = serve(APP_INSTANCE_REUSE=reuse).communicate()
-    assert f"argument pooling-allocator={pooling}\n" in output
+    told = re.findall(r"^argument (pooling-allocator=.*)$", output, re.MULTILINE)
+    assert told == pooling
+    assert ("argument pooling-pagemap-scan=auto\n" in output) == (reuse == "1")
 
 
 @pytest.mark.parametrize("indent", [2, None])
-@pytest.mark.parametrize(("environment", "reuse"), [({}, "1"), ({"APP_INSTANCE_REUSE": "9"}, "9")])
+@pytest.mark.parametrize(
+    ("declared", "environment", "reuse"),
+    [
+        ({}, {}, "1"),
+        ({"instance_reuse": 128}, {}, "128"),
+        ({"instance_reuse": 128}, {"APP_INSTANCE_REUSE": "9"}, "9"),
+        # What else a release says of itself does not pass for it.
+        ({"probes": [{"path": "/", "text": '"instance_reuse": 5'}]}, {}, "1"),
+    ],
+)
 def test_a_release_says_how_often_an_instance_is_used(
-    serve: Any, share: Path, environment: dict[str, str], reuse: str, indent: int | None
+    serve: Any,
+    share: Path,
+    declared: dict[str, Any],
+    environment: dict[str, str],
+    reuse: str,
+    indent: int | None,
 ) -> None:
     activate(share)
-    manifest = {"files": {"app.wasm": {"sha256": "0", "size": 1}}, "instance_reuse": 1, "z": None}
+    manifest = {"files": {"app.wasm": {"sha256": "0", "size": 1}}, **declared, "z": None}
     (share / "releases/1.2.3/release.json").write_text(json.dumps(manifest, indent=indent))
     output, _ = serve(**environment).communicate()
     assert f"argument --max-instance-reuse-count\nargument {reuse}\n" in output

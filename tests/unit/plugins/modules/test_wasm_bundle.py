@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,41 @@ def component(text: bytes = b"hello") -> bytes:
     return HEADER + section(0, text) + section(11, EXPORT)
 
 
+# Serves as wasmtime does: each word is a status, from its place in the row of requests on.
+SERVER = """
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+folder, answers = Path(sys.argv[1]), sys.argv[2].split()
+asked = folder / "asked"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        with asked.open("a") as file:
+            file.write(self.path + "\\n")
+        count = len(asked.read_text().splitlines())
+        status = int(answers[min(count, len(answers)) - 1])
+        if not status:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(f"Serving HTTP on http://127.0.0.1:{server.server_port}/", file=sys.stderr, flush=True)
+server.serve_forever()
+"""
+
+
 @pytest.fixture
 def args(tmp_path: Path) -> dict[str, Any]:
     source = tmp_path / "source"
@@ -44,11 +80,15 @@ def args(tmp_path: Path) -> dict[str, Any]:
     wasmtime.write_text(
         "#!/bin/sh\n"
         'if [ "$1" = --version ]; then echo "wasmtime 1.2.3 (0a1b2c 2025-01-01)"; exit; fi\n'
+        f'if [ "$1" = serve ]; then echo "$@" >>{tmp_path}/served; '
+        f'exec {sys.executable} {tmp_path}/server.py {tmp_path} "$(cat {tmp_path}/answers)"; fi\n'
         f"echo run >>{tmp_path}/compilations\n"
         'if grep -q invalid "$6"; then echo "error: not valid" >&2; exit 1; fi\n'
         'echo "$1 $2 $3" >"$5"\n'
     )
     wasmtime.chmod(0o755)
+    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "answers").write_text("200")
     return {
         "wasm": str(wasm),
         "version": "1.0.0",
@@ -168,8 +208,6 @@ def test_a_crate_says_it_in_its_own_folder(args: dict[str, Any]) -> None:
     wasm.unlink()
     assert run_module(wasm_bundle, args, check=True)["declared"] == declared
     wasm.write_bytes(content)
-    # Nothing to compile with, nothing to try it with.
-    args["wasmtime"] = None
     assert run_module(wasm_bundle, args)["declared"] == declared
     # What is given goes before it, and the rest stays.
     given = run_module(wasm_bundle, args | {"instance_reuse": 1, "health_codes": "204"})["declared"]
@@ -184,6 +222,63 @@ def test_a_crate_says_it_in_its_own_folder(args: dict[str, Any]) -> None:
         cargo.write_text(f"[package.metadata.multicompute]\n{wrong}\n")
         refused = run_module(wasm_bundle, args)["msg"]
         assert message in refused and "Cargo.toml" in refused
+
+
+@pytest.mark.parametrize(
+    ("answers", "first", "bad"),
+    [
+        ("200 500", "2", "500, where the first one was with 200"),
+        ("200 200 404", "3", "404, where the first one was with 200"),
+        ("200 200 200 0", "4", "no answer (RemoteDisconnected), where the first one was with 200"),
+    ],
+)
+def test_a_component_that_does_not_survive_reuse_is_refused(
+    args: dict[str, Any], tmp_path: Path, answers: str, first: str, bad: str
+) -> None:
+    (tmp_path / "answers").write_text(answers)
+    refused = run_module(wasm_bundle, args | {"instance_reuse": 8})
+    assert (
+        f"app_instance_reuse is 8, and request {first} of 200, for /, was answered with {bad}: "
+        "set 1, an instance per request" in refused["msg"]
+    )
+    assert not Path(args["dest"]).exists()
+    [served] = (tmp_path / "served").read_text().splitlines()
+    assert "--max-instance-reuse-count=8 --allow-precompiled" in served
+    (Path(args["source"]) / "Cargo.toml").write_text(
+        "[package.metadata.multicompute]\ninstance-reuse = 8\n"
+    )
+    (tmp_path / "asked").unlink()
+    refused = run_module(wasm_bundle, args)
+    assert "instance-reuse in [package.metadata.multicompute] of Cargo.toml is 8" in refused["msg"]
+    assert run_module(wasm_bundle, args | {"instance_reuse": 1})["changed"]
+
+
+def test_what_answers_alike_survives_and_is_tried_once(
+    args: dict[str, Any], tmp_path: Path
+) -> None:
+    # Also where what it needs is not at hand here.
+    for count, answers in enumerate(("200 204", "500", "404"), 1):
+        (tmp_path / "answers").write_text(answers)
+        args["version"] = f"{count}.0.0"
+        probes = [{"path": "/"}, {"path": "/x"}]
+        done = run_module(wasm_bundle, args | {"instance_reuse": 8, "probes": probes})
+        assert done["changed"], done
+        assert not run_module(wasm_bundle, args | {"instance_reuse": 8, "probes": probes})[
+            "changed"
+        ]
+        assert (tmp_path / "served").read_text().count("serve ") == count
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked.count("/") == asked.count("/x") == 300
+
+
+def test_nothing_is_tried_that_declares_nothing_or_without_wasmtime(
+    args: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "answers").write_text("200 500")
+    assert run_module(wasm_bundle, args)["changed"]
+    spin = args | {"wasmtime": None, "runtimes": ["spin"], "instance_reuse": 8}
+    assert run_module(wasm_bundle, spin)["changed"]
+    assert not (tmp_path / "served").exists()
 
 
 def test_same_input_gives_the_same_bytes_and_is_not_compiled_again(

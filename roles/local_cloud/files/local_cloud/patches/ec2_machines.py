@@ -1,8 +1,8 @@
 """EC2: an instance's machine is a container with systemd as its first process.
 
 It has a fixed address on the cloud's network, which it keeps while it is stopped. The user data
-is there as the seed that cloud-init's NoCloud source reads, and the address of the metadata service
-in the environment of all its services. File systems are below
+is there as the seed that cloud-init's NoCloud source reads, and the addresses of the API and of the
+metadata service in the environment of all its services. File systems are below
 /run/local-cloud/efs, from where the image's `mount.efs` mounts them; what the instance's role
 may not write is read-only there.
 """
@@ -101,7 +101,7 @@ def is_reachable(container: Container) -> bool:
 
 
 def _file_systems(instance: Record) -> list[str]:
-    role = _role(instance)
+    role = role_of(instance)
     writable = set()
     for file_system in efs._file_systems.values():
         id_ = file_system["FileSystemId"]
@@ -119,7 +119,7 @@ def _file_systems(instance: Record) -> list[str]:
     ]
 
 
-def _role(instance: Record) -> str | None:
+def role_of(instance: Record) -> str | None:
     profile = instance.get("IamInstanceProfile") or {}
     record = iam._lookup_instance_profile(arn=profile.get("Arn", "")) or {}
     roles = [f"arn:aws:iam::{get_account_id()}:role/{name}" for name in record.get("Roles", [])]
@@ -137,7 +137,7 @@ def _seed(instance: Record) -> bytes:
     files = {
         f"{SEED}/meta-data": json.dumps(meta_data).encode(),  # YAML, too
         f"{SEED}/user-data": base64.b64decode(instance["UserData"]) or b"#cloud-config\n{}\n",
-        ENVIRONMENT: f"[Manager]\nDefaultEnvironment={_metadata_service()}\n".encode(),
+        ENVIRONMENT: f"[Manager]\nDefaultEnvironment={_endpoints()}\n".encode(),
     }
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -148,7 +148,8 @@ def _seed(instance: Record) -> bytes:
     return archive.getvalue()
 
 
-def _metadata_service() -> str:
+def _endpoints() -> str:
+    """The SDKs' own variables."""
     network = containers.find_network(_client, _cloud)
-    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
-    return f"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{gateway}:{_cloud.port}"
+    url = f"http://{network.attrs['IPAM']['Config'][0]['Gateway']}:{_cloud.port}"
+    return f"AWS_EC2_METADATA_SERVICE_ENDPOINT={url} AWS_ENDPOINT_URL={url}"

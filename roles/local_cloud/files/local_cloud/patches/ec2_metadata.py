@@ -1,4 +1,4 @@
-"""EC2: an instance reads its own id and tags from the metadata service.
+"""EC2: an instance reads its own id, tags and role's credentials from the metadata service.
 
 MiniStack answers as one made-up instance, whoever asks. Here a request that comes from an
 instance's address is answered for that instance: version 2 only (a token first), and with tags
@@ -9,6 +9,7 @@ not this cloud's to give.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -17,13 +18,15 @@ from urllib.parse import unquote
 
 from ministack import app
 from ministack.core.responses import request_scope
-from ministack.services import ec2
+from ministack.services import ec2, imds
 
 from ..settings import Cloud
+from . import ec2_machines
 
 PREFIX = "/latest/"
 META_DATA = "/latest/meta-data/"
 TAGS = "tags/instance"
+CREDENTIALS = "iam/security-credentials"
 LIFETIME = 21600
 
 Record = dict[str, Any]
@@ -81,9 +84,19 @@ def _token(id_: str, seconds: str) -> Answer:
     return 200, token
 
 
+def _credentials(instance: Record, name: str) -> str | None:
+    """The role's name, or what it signs with."""
+    role = (ec2_machines.role_of(instance) or "").rpartition("/")[2]
+    if not role or name not in ("", role):
+        return None
+    return json.dumps(imds._credentials_doc()) if name else role
+
+
 def _read(instance: Record, item: str) -> str | None:
     if item == "instance-id":
         return str(instance["InstanceId"])
+    if item.startswith(CREDENTIALS):
+        return _credentials(instance, item.removeprefix(CREDENTIALS).strip("/"))
     if instance["MetadataOptions"]["InstanceMetadataTags"] != "enabled":
         return None
     tags = {tag["Key"]: tag["Value"] for tag in ec2._tags.get(instance["InstanceId"], [])}
