@@ -104,7 +104,7 @@ def instance_ports(
     booted = [port for port in ports if releases.get(port) == release] if not used else []
     candidates = [serving(active), *standby, *booted, *_after(free, used)]
     # A port of the standby is healthy already, whatever becomes of the release.
-    candidates += sorted((port for port in ports if port not in used), key=taken.count)
+    candidates += [*sorted((one for one in ports if one not in used), key=taken.count)]
     port = next(port for port in candidates if port is not None)
     return {
         "fits": serving(active) is not None,

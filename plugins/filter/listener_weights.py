@@ -92,9 +92,9 @@ def listener_weights(
         weight, other = weights[name] * factor, _other(colour)
         part = 0
         if name == canary and weight:
-            # Of less the idle colour would get as much, and pass for the active one.
+            # Of less, or with as much, the idle colour would pass for the active one.
             weight = max(weight, 3)
-            part = max(1, round(weight * percent / 100))
+            part = min(max(1, round(weight * percent / 100)), (weight - 1) // 2)
         idle: dict[str, Any] = {"weight": part} if part else {"state": "absent"}
         entries += [
             {"target_group_name": f"{deployment}-{name}-{colour}", "weight": weight - part},

@@ -18,12 +18,12 @@ QUERIES = 500
 ANSWERED = {status: f"HTTPCode_Target_{status}XX_Count" for status in (2, 3, 4, 5)}
 TIME = "TargetResponseTime"
 # Metric and statistic.
-OF_LOAD_BALANCER = [
+OF_LOAD_BALANCER: list[tuple[str, str]] = [
     ("RequestCount", "Sum"),
     (ANSWERED[5], "Sum"),
     ("HTTPCode_ELB_5XX_Count", "Sum"),
 ]
-OF_TARGET_GROUP = [
+OF_TARGET_GROUP: list[tuple[str, str]] = [
     ("RequestCount", "Sum"),
     *((name, "Sum") for name in ANSWERED.values()),
     (TIME, "Sum"),
@@ -31,6 +31,8 @@ OF_TARGET_GROUP = [
 ]
 # Of so many requests one may fail by what no release can help.
 TOLERATED = 0.01
+# Of fewer requests a few cold starts make the mean.
+ENOUGH = 100
 # So much longer an answer may always take.
 SLACK_MS = 5
 # By metric and statistic.
@@ -67,7 +69,7 @@ def read(
     """The sums by name of the target group, None for the load balancer."""
     wanted: list[tuple[str | None, tuple[str, str]]] = [(None, one) for one in OF_LOAD_BALANCER]
     wanted += [(name, metric) for name in groups for metric in OF_TARGET_GROUP]
-    queries = [
+    queries: list[dict[str, Any]] = [
         {
             "Id": f"q{number}",
             "MetricStat": {
@@ -165,7 +167,8 @@ def against(release: Counts, before: Counts, former: Counts, slowdown: float | N
             f"{former_failures} of {former_requests}"
         )
     ms, former_ms = release["response_ms"], former["response_ms"]
-    if slowdown and ms and former_ms and ms > max(former_ms * slowdown, former_ms + SLACK_MS):
+    is_measured = requests >= ENOUGH and ms and former_ms
+    if slowdown and is_measured and ms > max(former_ms * slowdown, former_ms + SLACK_MS):
         return (
             f"an answer takes {ms} ms (mean), where the former release takes {former_ms} ms and "
             f"{slowdown:g} times that is the limit"

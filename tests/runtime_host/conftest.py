@@ -49,9 +49,10 @@ SYSTEMD: dict[str, Any] = {
 }
 
 # A machine as it comes: no runtime, unit or user; but, as Amazon Linux, curl and a mount helper.
+# And with HAProxy, for a package is nothing that the role takes away.
 PLAIN = """
 FROM multicompute/test-instance
-RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends curl \
+RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends curl haproxy \
  && rm -rf /usr/local/bin/* /etc/systemd/system/multicompute* && userdel multicompute
 """
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from docker.models.containers import Container
 
+from ..load import load
 from .conftest import CHECKOUT, VERSION, Machine, files
 
 NEXT_VERSION = "0.0.2"
@@ -117,17 +118,24 @@ def test_the_machine_serves_the_app_that_was_built_here(on_premises: OnPremises)
     (row,) = [line for line in said if re.match("pi +machine ", line)]
     assert re.search(rf" {VERSION} +healthy .* {re.escape(on_premises.url)}$", row)
     assert f"  curl -i {on_premises.url}" in said
-    journal = on_premises.machine.run("journalctl", "--unit=multicompute", "--no-pager")
+    journal = on_premises.machine.run("journalctl", "--unit=multicompute@*", "--no-pager")
     assert "compiling" not in journal, "the release was precompiled for this machine"
 
 
 def test_a_new_version_is_published_and_served(on_premises: OnPremises) -> None:
-    process = on_premises.process
     on_premises.set(app_version=NEXT_VERSION)
-    # The bundle, over and away again; the share; the setting; the server.
-    assert on_premises.run() == 5, on_premises.output
+    predicted = on_premises.run("--check", "--diff")
+    assert f"+APP_RELEASE={NEXT_VERSION}" in on_premises.output
+    with load(8000, host=str(urlsplit(on_premises.url).hostname)) as asked:
+        # The bundle, over and away again; the share, twice; the new server's settings, start and
+        # boot; the proxy's file and reload; the former server's stop and settings.
+        assert on_premises.run() == 11, on_premises.output
+    # The bundle is neither copied nor removed in a prediction.
+    assert predicted == 9
+    assert asked.failures == []
+    assert list(asked.releases()) == [VERSION, NEXT_VERSION]
     assert on_premises.machine.answer().headers["x-release"] == NEXT_VERSION
-    assert on_premises.process != process
+    assert on_premises.process, "one server is left"
     releases = on_premises.machine.run("ls", "-A", "/mnt/app", "/mnt/app/releases").split()
     assert releases == ["/mnt/app:", "current", "releases", "/mnt/app/releases:"] + [
         ".history",
@@ -135,6 +143,25 @@ def test_a_new_version_is_published_and_served(on_premises: OnPremises) -> None:
         VERSION,
         NEXT_VERSION,
     ]
+
+
+def test_a_release_that_fails_its_proof_never_serves(on_premises: OnPremises) -> None:
+    process = on_premises.process
+    on_premises.set(app_version="0.0.3", app_probes=[{"path": "/", "text": "Goodbye"}])
+    for _again in range(2):
+        with load(8000, host=str(urlsplit(on_premises.url).hostname)) as asked:
+            on_premises.run(fails=True)
+        said = " ".join(on_premises.output.split())
+        assert "pi does not get release 0.0.3, and what served serves on." in said
+        assert "/ answered 200, wanted is 200-499 with 'Goodbye'." in said
+        assert "set app_probes" in said
+        assert "serve: release 0.0.3 with wasmtime on 127.0.0.1:8001" in said, "its log"
+        assert asked.failures == []
+        assert list(asked.releases()) == [NEXT_VERSION]
+        assert on_premises.machine.host.file("/mnt/app/current").linked_to.endswith(NEXT_VERSION)
+    on_premises.set(app_version=NEXT_VERSION, app_probes=[])
+    assert on_premises.run() == 0, on_premises.output
+    assert on_premises.process == process
 
 
 def test_without_the_builder_nothing_is_touched(on_premises: OnPremises) -> None:
@@ -161,6 +188,12 @@ def test_a_file_server_gets_the_release_and_serves_nothing(
         assert (on_premises.run("--limit", "workstation,nas", host="nas") > 0) == changed
     assert nas.run("readlink", "/srv/app/current").strip() == f"releases/{NEXT_VERSION}"
     assert not nas.host.file("/usr/local/bin/serve").exists
+
+
+def test_a_boot_brings_back_what_served(on_premises: OnPremises) -> None:
+    on_premises.machine.container.restart(timeout=20)
+    assert on_premises.machine.answer().headers["x-release"] == NEXT_VERSION
+    assert on_premises.process
 
 
 def test_absent_leaves_nothing(on_premises: OnPremises) -> None:

@@ -50,6 +50,10 @@ CLUSTERS: dict[str, dict[str, Any]] = {
         "kubernetes_replicas_max": 3,
         "kubernetes_manage_namespace": False,
     },
+    "health-path": {"wasm_runtime": "wasmtime", "kubernetes_health": {"path": "/healthz"}},
+    "health-codes": {"wasm_runtime": "wasmtime", "kubernetes_health": {"codes": "200,302"}},
+    "health-login": {"kubernetes_health": {"path": "/", "codes": "200,401"}},
+    "any-app": {"wasm_runtime": "wasmtime"},
     "spinapp": SPINAPP,
     "spinapp-fixed": {
         **SPINAPP,
@@ -164,11 +168,24 @@ def test_pods_only_read_the_share(rendered: dict[str, Objects], cluster: str) ->
     assert mount == {"name": "share", "mountPath": "/mnt/app", "readOnly": True}
 
 
+SPIN_HEALTH = "/.well-known/spin/health"
+# Of what the release says, which path the cluster may ask. It takes 200 to 399 for well, whatever
+# the app says.
+CHECKED = {"health-path": "/healthz", "health-codes": "/", "health-login": None, "any-app": None}
+
+
 @pytest.mark.parametrize("cluster", DEPLOYMENTS)
-def test_probes_ask_the_path_that_answers(rendered: dict[str, Objects], cluster: str) -> None:
+def test_probes_ask_what_says_that_the_app_is_well(
+    rendered: dict[str, Objects], cluster: str
+) -> None:
     app = container(rendered[cluster])
+    path = CHECKED.get(cluster, SPIN_HEALTH)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert app[probe]["httpGet"] == {"path": "/.well-known/spin/health", "port": "http"}
+        asked = {name: app[probe][name] for name in ("httpGet", "tcpSocket") if name in app[probe]}
+        if path:
+            assert asked == {"httpGet": {"path": path, "port": "http"}}
+        else:
+            assert asked == {"tcpSocket": {"port": "http"}}
     # The entry point may wait for the release so long.
     waits = next(int(v["value"]) for v in app["env"] if v["name"] == "APP_WAIT_SECONDS")
     startup = app["startupProbe"]
