@@ -13,7 +13,7 @@ description:
   - An instance serves on the port that the active colour's target group has. Which port has which
     release stands in the tags C(multicompute:<port>) of the instance.
   - The next release comes up on a port that no tag names, so that nothing else can answer there
-    meanwhile.
+    meanwhile. If tags name them all, it is one that neither colour has.
   - Of several instances the one that was launched last is to serve.
 positional: _input, colours
 options:
@@ -97,12 +97,14 @@ def instance_ports(
         return next((port for port in healthy if releases.get(port) == release), None)
 
     used = ports_of(active)
+    taken = [port for colour in colours for port in ports_of(colour)]
     standby = [serving(colour) for colour in colours if colour != active]
-    free = [port for port in ports if port not in releases]
+    free = [port for port in ports if port not in releases and port not in used]
     # A new instance boots with the release on a port, and no colour has it yet.
     booted = [port for port in ports if releases.get(port) == release] if not used else []
     candidates = [serving(active), *standby, *booted, *_after(free, used)]
-    candidates += [port for port in ports if port not in used]
+    # A port of the standby is healthy already, whatever becomes of the release.
+    candidates += [*sorted((one for one in ports if one not in used), key=taken.count)]
     port = next(port for port in candidates if port is not None)
     return {
         "fits": serving(active) is not None,

@@ -86,11 +86,15 @@ def listener_weights(
     weights = {name: int(weights.get(name, 0)) for name in active}
     factor = 1
     if canary:
-        factor = max(1, MAX_WEIGHT // max(*weights.values(), 1))
+        factor = max(1, MAX_WEIGHT // max([*weights.values(), 1]))
     entries = []
     for name, colour in active.items():
         weight, other = weights[name] * factor, _other(colour)
-        part = max(1, round(weight * percent / 100)) if name == canary and weight else 0
+        part = 0
+        if name == canary and weight:
+            # Of less, or with as much, the idle colour would pass for the active one.
+            weight = max(weight, 3)
+            part = min(max(1, round(weight * percent / 100)), (weight - 1) // 2)
         idle: dict[str, Any] = {"weight": part} if part else {"state": "absent"}
         entries += [
             {"target_group_name": f"{deployment}-{name}-{colour}", "weight": weight - part},

@@ -18,12 +18,12 @@ QUERIES = 500
 ANSWERED = {status: f"HTTPCode_Target_{status}XX_Count" for status in (2, 3, 4, 5)}
 TIME = "TargetResponseTime"
 # Metric and statistic.
-OF_LOAD_BALANCER = [
+OF_LOAD_BALANCER: list[tuple[str, str]] = [
     ("RequestCount", "Sum"),
     (ANSWERED[5], "Sum"),
     ("HTTPCode_ELB_5XX_Count", "Sum"),
 ]
-OF_TARGET_GROUP = [
+OF_TARGET_GROUP: list[tuple[str, str]] = [
     ("RequestCount", "Sum"),
     *((name, "Sum") for name in ANSWERED.values()),
     (TIME, "Sum"),
@@ -69,7 +69,7 @@ def read(
     """The sums by name of the target group, None for the load balancer."""
     wanted: list[tuple[str | None, tuple[str, str]]] = [(None, one) for one in OF_LOAD_BALANCER]
     wanted += [(name, metric) for name in groups for metric in OF_TARGET_GROUP]
-    queries = [
+    queries: list[dict[str, Any]] = [
         {
             "Id": f"q{number}",
             "MetricStat": {
@@ -167,7 +167,8 @@ def against(release: Counts, before: Counts, former: Counts, slowdown: float | N
             f"{former_failures} of {former_requests}"
         )
     ms, former_ms = release["response_ms"], former["response_ms"]
-    if slowdown and requests >= ENOUGH and ms and former_ms and ms > max(former_ms * slowdown, former_ms + SLACK_MS):
+    is_measured = requests >= ENOUGH and ms and former_ms
+    if slowdown and is_measured and ms > max(former_ms * slowdown, former_ms + SLACK_MS):
         return (
             f"an answer takes {ms} ms (mean), where the former release takes {former_ms} ms and "
             f"{slowdown:g} times that is the limit"

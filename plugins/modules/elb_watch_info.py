@@ -14,7 +14,8 @@ description:
     compares it with that of the former release. It ends when the time is over, or as soon as
     something speaks against the release.
   - Against it speaks that more than one request in a hundred failed, and more than twice as many
-    of its requests as of the former release's. With O(slowdown) also the mean time to an answer.
+    of its requests as of the former release's. With O(slowdown) also the mean time to an answer,
+    once there were a hundred.
   - It looks every two seconds, and every ten if O(seconds) is 60 or more. AWS tells what happened
     a minute or two ago, so less than that sees little there.
 options:
@@ -75,7 +76,7 @@ EXAMPLES = r"""
 - name: Read what was counted so far
   multicompute.spin.elb_metrics_info:
     load_balancer_name: demo
-    since: "{{ since }}"
+    since: 1790000000.0
   register: before
 
 - name: Give the release five per cent of the users
@@ -91,8 +92,12 @@ EXAMPLES = r"""
     load_balancer_name: demo
     target_group: demo-ec2-green
     former: demo-ec2-blue
-    since: "{{ since }}"
-    before: "{{ before.target_groups }}"
+    # The same as before.
+    since: 1790000000.0
+    # before.target_groups
+    before:
+      demo-ec2-blue: {requests: 2400, failures: 0, unanswered: 0, response_ms: 4.2}
+      demo-ec2-green: {requests: 40, failures: 0, unanswered: 0, response_ms: 5.1}
     seconds: 600
     slowdown: 2
   register: watched
@@ -136,8 +141,8 @@ from ansible_collections.multicompute.spin.plugins.module_utils import _metrics
 from ansible_collections.multicompute.spin.plugins.module_utils._aws import Api
 
 
-def target_groups(module: AnsibleAWSModule) -> tuple[str, dict[str, str]]:
-    """ARN of the load balancer, and those of the two target groups by name."""
+def find(module: AnsibleAWSModule) -> tuple[str, dict[str, str]]:
+    """ARN of the load balancer, and those of its target groups by name."""
     balancer = module.params["load_balancer_name"]
     arn, groups = _metrics.find(module, balancer)
     if not arn:
@@ -145,6 +150,7 @@ def target_groups(module: AnsibleAWSModule) -> tuple[str, dict[str, str]]:
             msg=f"load_balancer_name is {balancer!r}: there is no such load balancer. Check the "
             "name and the region"
         )
+        raise AssertionError  # the module has ended
     for option in ("target_group", "former"):
         name = module.params[option]
         if name not in groups:
@@ -158,7 +164,7 @@ def target_groups(module: AnsibleAWSModule) -> tuple[str, dict[str, str]]:
 def watch(module: AnsibleAWSModule) -> dict[str, Any]:
     params = module.params
     new, former = params["target_group"], params["former"]
-    arn, groups = target_groups(module)
+    arn, groups = find(module)
     cloudwatch = Api(module, "cloudwatch")
     since = datetime.fromtimestamp(params["since"], UTC)
     before = params["before"].get(new) or {}

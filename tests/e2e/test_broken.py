@@ -1,7 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases that are no good, while 50 requests a second come in: no user meets what shows before the
-switch, and what shows after it goes back by itself. The tests run in the order of the file."""
+"""Releases that are no good, while 50 requests a second come in.
+
+No user meets what shows before the switch, and what shows after it goes back by itself. The tests
+run in the order of the file.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,17 @@ HEALTH = {"app_health_path": "/health", "app_health_codes": "200"}
 BEFORE_USERS: dict[str, tuple[dict[str, Any], str]] = {
     "always-500": ({}, r"was answered with 500, and 200-499 is wanted"),
     "tenth-500": ({}, r"GET / was answered with 500"),
-    "tenth-hangs": ({"release_proof_timeout": 3}, r"GET / got no answer|GET / was answered with 50\d"),
+    "tenth-hangs": (
+        {"release_proof_timeout": 3},
+        r"GET / got no answer|GET / was answered with 50\d",
+    ),
     "slow-3s": ({}, r"takes 3\d\d\d(\.\d)? ms for an answer"),
     "eats-memory": ({}, r"GET / (was answered with 50\d|got no answer)"),
     "health-404": (HEALTH, r"404.*set app_health_path"),
-    "does-not-start": ({"deployment_patience": 20}, r"ec2: .*(unhealthy|Target\.FailedHealthChecks)"),
+    "does-not-start": (
+        {"deployment_patience": 20},
+        r"ec2: .*(unhealthy|Target\.FailedHealthChecks)",
+    ),
 }
 # Refused when it is bundled: nothing else is touched.
 REFUSED = {
@@ -68,18 +77,24 @@ def test_a_first_release_that_is_no_good_gets_no_users_and_the_next_one_does(
     run = deployment.must("site.yml", *given(app_version="1.0.0", app_wasm=str(broken("ok"))))
     for name in NAMES:
         assert re.search(rf"^{name} .* 1  1\.0\.0 +healthy ", screen(run), re.M), screen(run)
-    assert deployment.must("site.yml", *given(app_version="1.0.0", app_wasm=str(broken("ok")))).changed == 0
+    assert (
+        deployment.must("site.yml", *given(app_version="1.0.0", app_wasm=str(broken("ok")))).changed
+        == 0
+    )
 
 
 def attempt(deployment: Deployment, playbook: str, **variables: Any) -> tuple[Run, Load]:
     with users(deployment) as answered:
         run = deployment.run(playbook, *given(**variables))
-    print(f"{playbook}: {run.seconds:.1f} s, {len(answered.answers)} requests, {len(answered.failures)} failed")
+    print(
+        f"{playbook}: {run.seconds:.1f} s, {len(answered.answers)} requests, "
+        f"{len(answered.failures)} failed"
+    )
     return run, answered
 
 
 def serves(deployment: Deployment, release: str) -> None:
-    """By status.yml, which asks each primitive by its private rule: the app says nothing of itself."""
+    """By status.yml, which asks each primitive by its private rule."""
     run = deployment.must("playbooks/status.yml")
     for name in NAMES:
         assert re.search(rf"^{name} .* {re.escape(release)} ", screen(run), re.M), screen(run)
@@ -88,7 +103,9 @@ def serves(deployment: Deployment, release: str) -> None:
 WAYS = [
     pytest.param("playbooks/release.yml", {}, id="release"),
     pytest.param("site.yml", {}, id="site", marks=pytest.mark.whole_table),
-    pytest.param("playbooks/release.yml", {"canary": "lambda"}, id="canary", marks=pytest.mark.whole_table),
+    pytest.param(
+        "playbooks/release.yml", {"canary": "lambda"}, id="canary", marks=pytest.mark.whole_table
+    ),
 ]
 
 
@@ -138,7 +155,9 @@ def test_what_shows_later_goes_back_by_itself(deployment: Deployment) -> None:
         release_watch=120,
     )
     assert run.code != 0
-    counted = re.search(r"(\d+) of \d+ requests failed, where the former release failed 0", screen(run))
+    counted = re.search(
+        r"(\d+) of \d+ requests failed, where the former release failed 0", screen(run)
+    )
     assert counted and int(counted[1]) > 0, screen(run)
     assert 0 < len(answered.failures) < 50 * 30
     ended = max(answer.sent for answer in answered.failures)
@@ -160,7 +179,8 @@ def test_one_that_takes_its_time_to_start_gets_users_when_it_has(deployment: Dep
 def test_a_good_release_follows_a_bad_one(deployment: Deployment) -> None:
     with users(deployment) as answered:
         deployment.must(
-            "playbooks/release.yml", *given(app_version="1.3.0", app_wasm=str(broken("floods-log")), **HEALTH)
+            "playbooks/release.yml",
+            *given(app_version="1.3.0", app_wasm=str(broken("floods-log")), **HEALTH),
         )
         deployment.must("playbooks/rollback.yml")
     assert answered.failures == []

@@ -155,7 +155,9 @@ def test_a_release_that_does_not_answer_goes_back_by_itself(
     assert answered.releases().keys() == {"1.0.0"}, "no user saw it"
     reason = ended(run)
     for name in NAMES:
-        assert re.search(rf"^failed: {name}: .*500.* It goes on to serve 1\.0\.0\.$", reason, re.M), reason
+        assert re.search(
+            rf"^failed: {name}: .*500.* It goes on to serve 1\.0\.0\.$", reason, re.M
+        ), reason
     assert "set app_health_path" in reason
     assert "The last lines of the log group /" in reason
     assert releases_of(deployment) == everywhere("1.0.0")

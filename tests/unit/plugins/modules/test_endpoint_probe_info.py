@@ -212,7 +212,7 @@ def test_no_http_at_all() -> None:
         ({"url": "http://x/", "probes": [{"path": "x"}]}, "probes[0].path is 'x', it must begin"),
         (
             {"url": "http://x/", "probes": [{"path": "/"}, {"path": "/", "status": "20x"}]},
-            "probes[1].status is '20x': give status codes from 200 to 499",
+            "probes[1].status is '20x': '20x' is no status code and no range of them",
         ),
         ({}, "missing required arguments: url"),
     ],

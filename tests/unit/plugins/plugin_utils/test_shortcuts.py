@@ -95,7 +95,8 @@ def test_a_template_is_compiled_once_and_rendered_with_what_is_there(
     template = trust_as_template("{{ name | upper }}")
     rendered = [Templar(variables={"name": name}).template(template) for name in ("a", "b")]
     assert rendered == ["A", "B"]
-    assert compiled == ["{{ name | upper }}"]
+    # Files of Ansible that the filter loads may be new.
+    assert [one for one in compiled if not one.endswith(".py")] == ["{{ name | upper }}"]
 
 
 def test_a_text_means_what_its_delimiters_say() -> None:
