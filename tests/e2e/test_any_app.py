@@ -122,9 +122,7 @@ def test_an_app_says_how_it_is_to_be_asked(deployment: Deployment, first: Path) 
     deployment.must("playbooks/status.yml")
 
 
-def test_what_streams_and_what_a_function_cannot_hold(
-    deployment: Deployment, first: Path
-) -> None:
+def test_what_streams_and_what_a_function_cannot_hold(deployment: Deployment, first: Path) -> None:
     """A function behind a load balancer takes and gives 1 MB; the others have no such limit."""
     deployment.must("playbooks/shift.yml", *given(weights={"ec2": 1, "ecs": 1}))
     for _ in range(2):
