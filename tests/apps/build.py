@@ -68,8 +68,8 @@ def waki() -> Path:
 
 
 def demanding() -> Path:
-    """/ wants a login (401); /cookies sets a=1 and b=2; /stream sends 20 MiB, the bytes 0 to 255 over
-    and over; /upload says how many bytes it got."""
+    """/ wants a login (401); /cookies sets a=1 and b=2; /stream sends 20 MiB, the bytes 0 to 255
+    over and over; /upload says how many bytes it got."""
     return _once("demanding", _cargo("demanding"))
 
 

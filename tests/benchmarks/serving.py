@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests per second, latency and memory of what serves, and of the local cloud's balancer.
 
-The load comes from wrk on this machine: 16 connections, some seconds each, to containers only. Arguments name parts of it: runtimes, tuning, fresh, balancer.
+The load comes from wrk on this machine: 16 connections, some seconds each, to containers only.
+Arguments name parts of it: runtimes, tuning, fresh, balancer.
 """
 
 from __future__ import annotations
