@@ -5,13 +5,8 @@ componentize-py makes a component of it, and `wit` is any copy of the interfaces
     componentize-py -d wit -w wasi:http/proxy@0.2.0 componentize app -o app.wasm
     ansible-playbook playbooks/release.yml -e app_version=2.0.0 -e app_wasm=app.wasm
 
-<<<<<<< HEAD
-An instance answers one request, as with any app that says nothing of it: one of componentize-py
-0.25 may end in a trap at a later one.
-=======
 An instance answers one request, as with any app that says nothing of it: one of
 componentize-py 0.25 may end in a trap at a later one.
->>>>>>> watch
 """
 
 import os

@@ -174,7 +174,7 @@ def test_a_function_that_does_not_answer_is_not_called(
         )
     assert run.code != 0
     assert answered.releases().keys() == {"1.0.0"}
-    assert "so the alias blue stays where it is. The answer:" in run.text
+    assert re.search("so the alias (blue|green) stays where it is. The answer:", run.text)
     # What the adapter and Lambda said last of a server that never got ready.
     logged = r"Its last log lines, of the log group /\S+/lambda: .*(app is not ready|Init failed)"
     assert re.search(logged, run.text), run.output[-6000:]
@@ -190,7 +190,7 @@ def test_a_canary_that_is_slow_goes_back_by_itself(
             *("--extra-vars", f"app_source={moody} canary=ec2"),
         )
     assert run.code != 0
-    assert re.search(r"Release 1\.2\.0-slow is no good on ec2: an answer takes", ended(run))
+    assert re.search(r"Release 1\.2\.0-slow on ec2 takes [\d.]+ ms for an answer", ended(run))
     slow = {a.served_by for a in answered.answers if a.release == "1.2.0-slow"}
     assert slow == {"ec2"}
     assert releases_of(deployment) == everywhere("1.0.0")
@@ -262,7 +262,7 @@ def test_another_architecture_joins_and_serves_the_same_file(
     with without_failures(deployment):
         run = deployment.must("site.yml", *inventories)
     for name, architecture in {"ecs": "amd64", "ecs-arm64": "arm64"}.items():
-        assert re.search(rf"^{name} +service +{architecture} +1  1.0.0 +healthy ", run.output, re.M)
+        assert re.search(rf"^{name} +service +{architecture} +1  1\.0\.0 +(\S+ +)?healthy ", run.output, re.M)
     assert releases_of(deployment) == everywhere("1.0.0") | {"ecs-arm64": {"1.0.0"}}
     engine = docker.from_env()
     images = [engine.images.get(made.attrs["Image"]) for made in deployment.containers()]
