@@ -1,6 +1,6 @@
 # Thin front of scripts/setup, ansible-playbook and pytest: each target can be typed by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup site status destroy test test-kubernetes unit e2e lint sanity bench molecule
+.PHONY: help setup site status destroy test test-broken test-kubernetes unit e2e lint sanity bench molecule
 # Doubles Ansible's start when set.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -25,6 +25,9 @@ destroy: setup ## everything that `make site` made is gone
 # Two at a time (tests/conftest.py says which): what waits for one leaves the core to the other.
 test: lint ## all tests
 	pytest -n 2 tests
+
+test-broken: setup ## every release that is no good, by every playbook, and twenty killed runs (an hour)
+	KILLS=20 pytest -m 'whole_table or not whole_table' tests/e2e/test_broken.py
 
 # Compiles Kubernetes, once (tests/kubernetes/node.py): too long for a new machine's `make test`.
 test-kubernetes: setup ## role kubernetes on a real cluster of one node
