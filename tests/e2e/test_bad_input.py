@@ -147,12 +147,14 @@ REFUSED = [
             "release_order": ["lambda", "gcp"],
             "release_serial": 0,
             "release_pause": "1 min",
-            "release_canary_requests": 5,
+            "release_proof_requests": 0,
+            "canary_weight": 50,
         },
         f"release_order names gcp, {STRANGER}\n"
         "release_serial is '0': set a whole number, 1 or more.\n"
         "release_pause is '1 min': set a whole number, 0 or more.\n"
-        "release_canary_requests is '5': set a whole number, 10 or more.",
+        "release_proof_requests is '0': set a whole number, 1 or more.\n"
+        "canary_weight is '50': set a whole number, 1 to 49, of per cent.",
     ),
     ({"primitives": weights(1, "half", 1)}, f"primitive_weight of 'ecs' is 'half': {WEIGHT}"),
     ({"primitives": weights(1, 1, -1)}, f"primitive_weight of 'lambda' is '-1': {WEIGHT}"),

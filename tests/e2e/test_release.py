@@ -262,7 +262,9 @@ def test_another_architecture_joins_and_serves_the_same_file(
     with without_failures(deployment):
         run = deployment.must("site.yml", *inventories)
     for name, architecture in {"ecs": "amd64", "ecs-arm64": "arm64"}.items():
-        assert re.search(rf"^{name} +service +{architecture} +1  1\.0\.0 +(\S+ +)?healthy ", run.output, re.M)
+        assert re.search(
+            rf"^{name} +service +{architecture} +1  1\.0\.0 +(\S+ +)?healthy ", run.output, re.M
+        )
     assert releases_of(deployment) == everywhere("1.0.0") | {"ecs-arm64": {"1.0.0"}}
     engine = docker.from_env()
     images = [engine.images.get(made.attrs["Image"]) for made in deployment.containers()]
