@@ -181,7 +181,7 @@ REFUSED = [
     (
         {"primitives": {"instances": {"e" * 21: {}}}},
         f"Primitive '{'e' * 21}': name it with lower-case letters, digits and hyphens, and shorter "
-        "than 20",
+        "than 14",
     ),
     (
         {"primitives": many(6)},
