@@ -164,23 +164,6 @@ def test_a_release_that_does_not_answer_goes_back_by_itself(
     assert active(deployment) == "1.0.0"
 
 
-def test_a_function_that_does_not_answer_is_not_called(
-    deployment: Deployment, site: Run, moody: Path
-) -> None:
-    with without_failures(deployment) as answered:
-        run = deployment.run(
-            *("playbooks/release.yml", "--extra-vars", "app_version=1.2.0-broken"),
-            *("--extra-vars", f"app_source={moody} canary=lambda"),
-        )
-    assert run.code != 0
-    assert answered.releases().keys() == {"1.0.0"}
-    assert re.search("so the alias (blue|green) stays where it is. The answer:", run.text)
-    # What the adapter and Lambda said last of a server that never got ready.
-    logged = r"Its last log lines, of the log group /\S+/lambda: .*(app is not ready|Init failed)"
-    assert re.search(logged, run.text), run.output[-6000:]
-    assert releases_of(deployment) == everywhere("1.0.0")
-
-
 def test_a_canary_that_is_slow_goes_back_by_itself(
     deployment: Deployment, site: Run, moody: Path
 ) -> None:

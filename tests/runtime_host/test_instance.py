@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import gzip
+import io
 import json
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -447,11 +448,13 @@ def test_user_data_of_a_plain_image_is_small_and_carries_the_very_files(user_dat
     assert files["app.env"]["content"].splitlines()[-1] == "APP_INSTANCE_REUSE=1"
     programs = ("serve", "follow-tags", "ship-journal")
     units = [f"multicompute{name}.service" for name in ("@", "-journal", "-share", "-tags")]
-    for name in (*programs, *units):
-        assert files[name]["encoding"] == "gz+b64"
-        content = gzip.decompress(base64.b64decode(files[name]["content"]))
-        assert content == (RUNTIME / name).read_bytes()
-    assert {files[name]["permissions"] for name in programs} == {"0755"}
+    packed = io.BytesIO(base64.b64decode(files["multicompute-files.tar.gz"]["content"]))
+    with tarfile.open(fileobj=packed, mode="r:gz") as archive:
+        for name in (*programs, *units):
+            folder = "usr/local/bin" if name in programs else "etc/systemd/system"
+            member = archive.getmember(f"{folder}/{name}")
+            assert archive.extractfile(member).read() == (RUNTIME / name).read_bytes()
+            assert member.mode == (0o755 if name in programs else 0o644)
 
 
 def test_a_runtime_with_a_wrong_digest_is_not_installed(
