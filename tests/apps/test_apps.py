@@ -194,7 +194,7 @@ def test_it_floods_the_log(serving: Serving) -> None:
     server = serving(apps.broken("floods-log"))
     assert server.status("/health") == 200 and server.log.stat().st_size < 10_000
     assert server.status(seconds=60) == 200
-    assert server.log.stat().st_size > 5_000_000
+    assert server.log.stat().st_size > 500_000
 
 
 def test_it_does_not_start(wasmtime: Path, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_it_is_refused_before_anything_is_touched(deployment: Deployment, behavi
     assert deployment.running() == before
 
 
+@pytest.mark.whole_table
 def test_what_shows_later_goes_back_by_itself(deployment: Deployment) -> None:
     # Good until the users have come, whatever the machine is busy with: then the watch goes on.
     bad = broken("bad-later", at=time.time() + 35)
@@ -164,6 +165,7 @@ def test_what_shows_later_goes_back_by_itself(deployment: Deployment) -> None:
     serves(deployment, "1.0.0")
 
 
+@pytest.mark.whole_table
 def test_one_that_takes_its_time_to_start_gets_users_when_it_has(deployment: Deployment) -> None:
     slow = broken("slow-start", at=time.time() + 30)
     with users(deployment) as answered:
@@ -175,6 +177,7 @@ def test_one_that_takes_its_time_to_start_gets_users_when_it_has(deployment: Dep
     serves(deployment, "1.2.0")
 
 
+@pytest.mark.whole_table
 def test_a_good_release_follows_a_bad_one(deployment: Deployment) -> None:
     with users(deployment) as answered:
         deployment.must(
@@ -199,6 +202,7 @@ MOMENTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.whole_table
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_killed_roll_is_converged_by_the_next_run(deployment: Deployment, number: int) -> None:
     moment, more = MOMENTS[number % len(MOMENTS)]
