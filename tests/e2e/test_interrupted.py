@@ -23,7 +23,7 @@ POINTS = [
     "storage : Create the access point of the servers",
     "image : Push the runtime image",
     "release : Publish and activate",
-    "service : Run the service",
+    "service : Run the release",
 ]
 
 
