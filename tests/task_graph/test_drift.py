@@ -124,7 +124,8 @@ def rule(client: Client) -> None:
 
 
 def rule_healed(client: Client) -> bool:
-    return {rule["FromPort"] for rule in _group(client)["IpPermissions"]} == {8000, 8001, 8002, 8003}
+    found = {rule["FromPort"] for rule in _group(client)["IpPermissions"]}
+    return found == {8000, 8001, 8002, 8003}
 
 
 def policy(client: Client) -> None:
