@@ -443,6 +443,8 @@ def identify(
         if arn in named:
             raise OptionError(f"target_groups names {name or arn} twice")
         named[arn] = group["weight"]
+    if both := sorted(removed & named.keys()):
+        raise OptionError(f"target_groups names {', '.join(both)} as present and as absent")
     return named, removed
 
 

@@ -504,6 +504,10 @@ def test_check_mode_before_anything_exists(elb: FakeElb, balancer: dict[str, str
         ({"target_groups": groups(a=-1)}, "is -1, it must be 0 to 999"),
         ({"target_groups": groups(a="lots")}, "cannot be converted to an int"),
         ({"target_groups": groups(a=1) * 2}, f"names {A} twice"),
+        (
+            {"target_groups": [*groups(a=1), {"target_group_arn": A, "state": "absent"}]},
+            f"names {A} as present and as absent",
+        ),
         ({"target_groups": [{"weight": 1}]}, "target_group_arn, target_group_name"),
         ({"target_groups": [{"target_group_name": "x"}]}, "target group x does not exist in eu-c"),
         (
